@@ -1,0 +1,24 @@
+# The version is the one in batches.control.
+EXTENSION = batches
+EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" batches.control)
+
+MODULE_big = batches
+OBJS = \
+	src/batches.o \
+	src/counts.o \
+	src/filter.o \
+	src/json.o \
+	src/list.o \
+	src/plan.o \
+	src/row.o \
+	src/scan.o \
+	src/scan_sql.o
+DATA = sql/batches--$(EXTVERSION).sql
+PGFILEDESC = "batches - lists the batches of a quantum cloud"
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Every object sees every header: there are few, and they change seldom.
+$(OBJS): $(wildcard src/*.h)

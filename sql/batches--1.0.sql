@@ -1,0 +1,385 @@
+\echo Use "CREATE EXTENSION batches" to load this file. \quit
+
+--
+-- Types. The order of the labels is the order the listing sorts by.
+--
+
+create type @extschema@.batch_status as enum
+  ('PENDING', 'RUNNING', 'DONE', 'CANCELED', 'CANCELING', 'TIMED_OUT', 'ERROR', 'PAUSED');
+comment on type @extschema@.batch_status is 'Status of a batch.';
+
+create type @extschema@.job_status as enum
+  ('PENDING', 'RUNNING', 'DONE', 'ERROR', 'CANCELED', 'CANCELING');
+comment on type @extschema@.job_status is 'Status of a job.';
+
+create type @extschema@.queue_priority as enum
+  ('CRITICAL', 'HIGH', 'MEDIUM', 'LOW', 'FREE');
+comment on type @extschema@.queue_priority is 'Priority of a batch in its device''s queue, most urgent first.';
+
+--
+-- The authenticated user
+--
+
+create function @extschema@.current_user_id() returns text
+  language c stable parallel safe
+  as 'MODULE_PATHNAME', 'batches_current_user_id';
+comment on function @extschema@.current_user_id() is
+  'The authenticated user: the setting batches.user_id, or null when it is empty.';
+
+--
+-- What the tables' constraints and triggers call
+--
+
+create function @extschema@.are_valid_tags(tags text[]) returns boolean
+  language c immutable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_are_valid_tags';
+comment on function @extschema@.are_valid_tags(text[]) is
+  'Whether an array can be the tags of a batch: one dimension or empty, no null, no value twice.';
+
+create function @extschema@.count_jobs() returns trigger
+  language c
+  as 'MODULE_PATHNAME', 'batches_count_jobs';
+comment on function @extschema@.count_jobs() is
+  'Trigger on batches.job, after each statement: keeps the job counts in batches.batch.';
+
+create function @extschema@.protect_job_counts() returns trigger
+  language c
+  as 'MODULE_PATHNAME', 'batches_protect_job_counts';
+comment on function @extschema@.protect_job_counts() is
+  'Trigger on batches.batch: a new batch starts without jobs, and only batches.count_jobs() changes the job counts.';
+
+--
+-- Analytics
+--
+
+create function @extschema@.jobs_count_per_status_accum(counts bigint[], status @extschema@.job_status)
+  returns bigint[]
+  language c immutable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_jobs_count_accum';
+comment on function @extschema@.jobs_count_per_status_accum(bigint[], @extschema@.job_status) is
+  'Transition function of the aggregate jobs_count_per_status.';
+
+create function @extschema@.jobs_count_per_status_combine(counts bigint[], more bigint[])
+  returns bigint[]
+  language c immutable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_jobs_count_combine';
+comment on function @extschema@.jobs_count_per_status_combine(bigint[], bigint[]) is
+  'Combine function of the aggregate jobs_count_per_status.';
+
+create function @extschema@.jobs_count_per_status_final(counts bigint[])
+  returns jsonb
+  language c immutable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_jobs_count_final';
+comment on function @extschema@.jobs_count_per_status_final(bigint[]) is
+  'Final function of the aggregate jobs_count_per_status.';
+
+create aggregate @extschema@.jobs_count_per_status(status @extschema@.job_status)
+(
+  sfunc = @extschema@.jobs_count_per_status_accum,
+  stype = bigint[],
+  sspace = 72,
+  finalfunc = @extschema@.jobs_count_per_status_final,
+  finalfunc_modify = read_only,
+  combinefunc = @extschema@.jobs_count_per_status_combine,
+  initcond = '{0,0,0,0,0,0}',
+  parallel = safe
+);
+comment on aggregate @extschema@.jobs_count_per_status(@extschema@.job_status) is
+  'Number of jobs by status as a jsonb object, only statuses that occur; {} without jobs. Nulls are not counted.';
+
+--
+-- The tables. They are made by a function, not by this script, so that they
+-- belong to its caller: pg_dump keeps their rows, and DROP EXTENSION is refused
+-- while they use the extension's types.
+--
+
+create function @extschema@.create_tables() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $create_tables$
+declare
+  wanted constant text[] := array['batch', 'job', 'project_member'];
+  present text[];
+begin
+  -- Two first calls at once: the second waits, then finds the tables.
+  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+
+  select coalesce(array_agg(c.relname::text order by c.relname), '{}') into present
+    from pg_class c
+   where c.relnamespace = '@extschema@'::regnamespace and c.relname = any (wanted);
+  if present = wanted then
+    return;
+  elsif present <> '{}' then
+    raise exception 'only some of the tables of "batches" exist: %', array_to_string(present, ', ')
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Restore the missing tables, or drop these too and call batches.create_tables() again.';
+  end if;
+
+  create table @extschema@.batch (
+    project_id uuid not null,
+    id uuid not null default gen_random_uuid(),
+    parent_id uuid,
+    status @extschema@.batch_status not null default 'PENDING',
+    open boolean not null default false,
+    priority integer not null default 0,
+    device_type text collate "C" not null,
+    user_id text collate "C" not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    jobs_count integer not null default 0,
+    pending_jobs integer not null default 0,
+    running_jobs integer not null default 0,
+    done_jobs integer not null default 0,
+    error_jobs integer not null default 0,
+    canceled_jobs integer not null default 0,
+    canceling_jobs integer not null default 0,
+    tags text[] collate "C" not null default '{}' check (@extschema@.are_valid_tags(tags)),
+    configuration jsonb check (jsonb_typeof(configuration) = 'object'),
+    backend_configuration text,
+    webhook text,
+    start_datetime timestamptz,
+    end_datetime timestamptz,
+    queue_priority @extschema@.queue_priority not null default 'MEDIUM',
+    primary key (project_id, id),
+    unique (id)
+  )
+  -- Room for the heap-only updates that a change of a job's status makes.
+  with (fillfactor = 90);
+  create index batch_project_id_created_at_id_idx on @extschema@.batch (project_id, created_at, id);
+  create index batch_created_at_id_idx on @extschema@.batch (created_at, id);
+  create index batch_tags_idx on @extschema@.batch using gin (tags);
+
+  create table @extschema@.job (
+    project_id uuid not null,
+    batch_id uuid not null,
+    id uuid not null default gen_random_uuid(),
+    status @extschema@.job_status not null default 'PENDING',
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (project_id, batch_id, id),
+    foreign key (project_id, batch_id) references @extschema@.batch (project_id, id) on delete cascade
+  );
+
+  create table @extschema@.project_member (
+    project_id uuid not null,
+    user_id text collate "C" not null,
+    primary key (user_id, project_id)
+  );
+
+  create trigger count_inserted_jobs after insert on @extschema@.job
+    referencing new table as new_jobs
+    for each statement execute function @extschema@.count_jobs();
+  create trigger count_updated_jobs after update on @extschema@.job
+    referencing old table as old_jobs new table as new_jobs
+    for each statement execute function @extschema@.count_jobs();
+  create trigger count_deleted_jobs after delete on @extschema@.job
+    referencing old table as old_jobs
+    for each statement execute function @extschema@.count_jobs();
+  create trigger count_truncated_jobs after truncate on @extschema@.job
+    for each statement execute function @extschema@.count_jobs();
+  create trigger protect_job_counts_of_new before insert on @extschema@.batch
+    for each row execute function @extschema@.protect_job_counts();
+  create trigger protect_job_counts before update of
+      jobs_count, pending_jobs, running_jobs, done_jobs, error_jobs, canceled_jobs, canceling_jobs
+    on @extschema@.batch
+    for each statement execute function @extschema@.protect_job_counts();
+
+  -- A user sees what belongs to the user's projects. The projects are an array
+  -- of an uncorrelated subquery: looked up once, and an index can use them.
+  alter table @extschema@.project_member enable row level security;
+  create policy own_membership on @extschema@.project_member for select
+    using (user_id = (select @extschema@.current_user_id()));
+  alter table @extschema@.batch enable row level security;
+  create policy member_of_project on @extschema@.batch for select
+    using (project_id = any (array(
+      select m.project_id from @extschema@.project_member m
+       where m.user_id = (select @extschema@.current_user_id()))));
+  alter table @extschema@.job enable row level security;
+  create policy member_of_project on @extschema@.job for select
+    using (project_id = any (array(
+      select m.project_id from @extschema@.project_member m
+       where m.user_id = (select @extschema@.current_user_id()))));
+
+  comment on table @extschema@.batch is 'Batches: jobs that run together on one device.';
+  comment on column @extschema@.batch.jobs_count is 'Number of jobs, kept by the triggers on batches.job.';
+  comment on column @extschema@.batch.start_datetime is 'When processing started; null before.';
+  comment on column @extschema@.batch.end_datetime is 'When the batch finished, failed or was canceled; null before.';
+  comment on column @extschema@.batch.parent_id is 'The batch that this one retries.';
+  comment on table @extschema@.job is 'Jobs, each in one batch.';
+  comment on table @extschema@.project_member is 'Which users see the batches of which projects.';
+end
+$create_tables$;
+comment on function @extschema@.create_tables() is
+  'Creates the tables batch, job and project_member with their indexes, triggers and policies, owned by the caller. Does nothing when they exist; an error when only some do.';
+
+create function @extschema@.verify_job_counts()
+  returns table (project_id uuid, batch_id uuid, kept_jobs_count bigint, actual_jobs_count bigint,
+                 kept_jobs_count_per_status jsonb, actual_jobs_count_per_status jsonb)
+  language plpgsql stable parallel restricted
+  set search_path = pg_catalog, pg_temp
+  as $verify_job_counts$
+#variable_conflict use_column
+begin
+  return query
+    with kept as (
+      select b.project_id, b.id as batch_id, b.jobs_count::bigint as jobs,
+             jsonb_strip_nulls(jsonb_build_object(
+               'PENDING', nullif(b.pending_jobs, 0), 'RUNNING', nullif(b.running_jobs, 0),
+               'DONE', nullif(b.done_jobs, 0), 'ERROR', nullif(b.error_jobs, 0),
+               'CANCELED', nullif(b.canceled_jobs, 0), 'CANCELING', nullif(b.canceling_jobs, 0))) as per_status
+        from @extschema@.batch b
+    ), actual as (
+      select j.project_id, j.batch_id, count(*) as jobs, @extschema@.jobs_count_per_status(j.status) as per_status
+        from @extschema@.job j
+       group by j.project_id, j.batch_id
+    )
+    select project_id, batch_id, k.jobs, coalesce(a.jobs, 0), k.per_status, coalesce(a.per_status, '{}')
+      from kept k full join actual a using (project_id, batch_id)
+     where k.jobs is distinct from coalesce(a.jobs, 0)
+        or k.per_status is distinct from coalesce(a.per_status, '{}')
+     order by project_id, batch_id;
+end
+$verify_job_counts$;
+comment on function @extschema@.verify_job_counts() is
+  'Batches whose kept job counts differ from a recount of batches.job, among those that the caller sees. None, always.';
+
+--
+-- The listing. The arguments of these functions, their names and their order,
+-- are those of the table of parameters in src/filter.c: the filters first.
+--
+
+create function @extschema@.list_batches(
+    id uuid[] default null,
+    id__starts_with text default null,
+    project_id uuid[] default null,
+    user_id text[] default null,
+    device_type text[] default null,
+    status @extschema@.batch_status[] default null,
+    complete boolean default null,
+    open boolean default null,
+    min_jobs bigint default null,
+    max_jobs bigint default null,
+    start_date timestamptz default null,
+    end_date timestamptz default null,
+    queue_priority @extschema@.queue_priority[] default null,
+    tag text default null,
+    created_after timestamptz default null,
+    created_before timestamptz default null,
+    order_by text default 'created_at',
+    order_by_direction text default 'DESC',
+    "limit" bigint default 100,
+    "offset" bigint default 0)
+  returns table (
+    id uuid,
+    parent_id uuid,
+    status @extschema@.batch_status,
+    complete boolean,
+    open boolean,
+    priority integer,
+    device_type text,
+    user_id text,
+    project_id uuid,
+    created_at timestamptz,
+    updated_at timestamptz,
+    jobs_count integer,
+    jobs_count_per_status jsonb,
+    tags text[],
+    configuration jsonb,
+    backend_configuration text,
+    webhook text,
+    start_datetime timestamptz,
+    end_datetime timestamptz,
+    queue_priority @extschema@.queue_priority)
+  language c stable parallel restricted cost 1000 rows 100
+  as 'MODULE_PATHNAME', 'batches_list_batches';
+comment on function @extschema@.list_batches is
+  'A page of batches, one row each, filtered, ordered and paginated by the arguments; "limit" => null returns all. Dates are inclusive. A bad value is an error 22023, 22004, 2201W or 2201X.';
+
+create function @extschema@.count_batches(
+    id uuid[] default null,
+    id__starts_with text default null,
+    project_id uuid[] default null,
+    user_id text[] default null,
+    device_type text[] default null,
+    status @extschema@.batch_status[] default null,
+    complete boolean default null,
+    open boolean default null,
+    min_jobs bigint default null,
+    max_jobs bigint default null,
+    start_date timestamptz default null,
+    end_date timestamptz default null,
+    queue_priority @extschema@.queue_priority[] default null,
+    tag text default null,
+    created_after timestamptz default null,
+    created_before timestamptz default null)
+  returns bigint
+  language c stable parallel restricted cost 1000
+  as 'MODULE_PATHNAME', 'batches_count_batches';
+comment on function @extschema@.count_batches is
+  'The exact number of batches that match the filters. A null in a list is an error 22004.';
+
+create function @extschema@.batches_document(
+    id uuid[],
+    id__starts_with text,
+    project_id uuid[],
+    user_id text[],
+    device_type text[],
+    status @extschema@.batch_status[],
+    complete boolean,
+    open boolean,
+    min_jobs bigint,
+    max_jobs bigint,
+    start_date timestamptz,
+    end_date timestamptz,
+    queue_priority @extschema@.queue_priority[],
+    tag text,
+    created_after timestamptz,
+    created_before timestamptz,
+    order_by text,
+    order_by_direction text,
+    "limit" bigint,
+    "offset" bigint)
+  returns json
+  language c stable parallel restricted cost 1000
+  as 'MODULE_PATHNAME', 'batches_document';
+comment on function @extschema@.batches_document is
+  'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
+
+create function @extschema@.get_all_batches(
+    id uuid[] default null,
+    id__starts_with text default null,
+    project_id uuid[] default null,
+    user_id text[] default null,
+    device_type text[] default null,
+    status @extschema@.batch_status[] default null,
+    complete boolean default null,
+    open boolean default null,
+    min_jobs bigint default null,
+    max_jobs bigint default null,
+    start_date timestamptz default null,
+    end_date timestamptz default null,
+    queue_priority @extschema@.queue_priority[] default null,
+    tag text default null,
+    created_after timestamptz default null,
+    created_before timestamptz default null,
+    order_by text default 'created_at',
+    order_by_direction text default 'DESC',
+    "limit" bigint default 100,
+    "offset" bigint default 0)
+  returns json
+  language plpgsql stable parallel restricted cost 2000
+  as $get_all_batches$
+begin
+  if @extschema@.current_user_id() is null then
+    raise exception 'no authenticated user'
+      using errcode = 'invalid_authorization_specification',
+            hint = 'Set batches.user_id to the user''s id, for example: set local batches.user_id = ''user-123''.';
+  end if;
+  return @extschema@.batches_document(
+    id, id__starts_with, project_id, user_id, device_type, status, complete, open, min_jobs, max_jobs,
+    start_date, end_date, queue_priority, tag, created_after, created_before,
+    order_by, order_by_direction, "limit", "offset");
+end
+$get_all_batches$;
+comment on function @extschema@.get_all_batches is
+  'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';

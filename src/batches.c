@@ -1,0 +1,125 @@
+/*
+ * batches.c
+ *		The module: its settings, the authenticated user, its objects by name.
+ *
+ * Nothing here caches an OID: the extension and its tables can be dropped and
+ * made anew while the library stays loaded.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "batches.h"
+
+PG_MODULE_MAGIC;
+
+/* batches.user_id */
+static char *user_id_setting = NULL;
+
+void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	DefineCustomStringVariable(
+		"batches.user_id", "The authenticated user, whose projects' batches are listed.",
+		"Empty means that there is none.", &user_id_setting, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("batches");
+}
+
+/* The authenticated user, or NULL. */
+const char *
+authenticated_user_id(void)
+{
+	if (user_id_setting == NULL || user_id_setting[0] == '\0')
+		return NULL;
+	return user_id_setting;
+}
+
+/* The OID of one of the extension's types. */
+Oid
+extension_type(const char *name)
+{
+	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
+	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
+							   ObjectIdGetDatum(schema));
+
+	if (!OidIsValid(type))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
+			 errhint(
+				 "Create the extension again: DROP EXTENSION batches; CREATE EXTENSION batches.")));
+	return type;
+}
+
+/* The OID of one of the tables that create_tables() makes. */
+Oid
+require_table(const char *name)
+{
+	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
+	Oid table = get_relname_relid(name, schema);
+
+	if (!OidIsValid(table))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("table \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
+						errhint("Create the tables: SELECT batches.create_tables().")));
+	return table;
+}
+
+/* batches.current_user_id() returns text */
+PG_FUNCTION_INFO_V1(batches_current_user_id);
+Datum
+batches_current_user_id(PG_FUNCTION_ARGS)
+{
+	const char *user_id = authenticated_user_id();
+
+	if (user_id == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(user_id));
+}
+
+static int
+compare_texts(const void *a, const void *b)
+{
+	text *x = *(text *const *) a;
+	text *y = *(text *const *) b;
+	int xlen = VARSIZE_ANY_EXHDR(x);
+	int ylen = VARSIZE_ANY_EXHDR(y);
+	int order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
+
+	return order != 0 ? order : xlen - ylen;
+}
+
+/* batches.are_valid_tags(tags text[]) returns boolean */
+PG_FUNCTION_INFO_V1(batches_are_valid_tags);
+Datum
+batches_are_valid_tags(PG_FUNCTION_ARGS)
+{
+	ArrayType *tags = PG_GETARG_ARRAYTYPE_P(0);
+	Datum *elements;
+	text **texts;
+	int count;
+
+	if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
+		PG_RETURN_BOOL(false);
+
+	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	texts = palloc(sizeof(text *) * (count + 1));
+	for (int i = 0; i < count; i++)
+		texts[i] = DatumGetTextPP(elements[i]);
+	qsort(texts, count, sizeof(text *), compare_texts);
+	for (int i = 1; i < count; i++)
+		if (compare_texts(&texts[i - 1], &texts[i]) == 0)
+			PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(true);
+}

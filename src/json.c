@@ -1,0 +1,353 @@
+/*
+ * json.c
+ *		Rows to document text, in one buffer. Runs no SQL.
+ *
+ * The text is in the database's encoding, as every json value is. All of them
+ * keep ASCII bytes for ASCII characters, so escaping works byte by byte.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "datatype/timestamp.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "json.h"
+
+#define MAX_ESCAPE_LENGTH 6
+
+static const char hex_digits[] = "0123456789abcdef";
+
+static void
+append_bytes(StringInfo buf, const char *bytes, size_t length)
+{
+	if (length >= MaxAllocSize - buf->len)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the document of this page exceeds the maximum of %zu bytes", MaxAllocSize),
+				 errhint("Ask for fewer batches: lower \"limit\".")));
+	appendBinaryStringInfo(buf, bytes, (int) length);
+}
+
+#define append_literal(buf, literal) append_bytes(buf, "" literal, sizeof(literal) - 1)
+
+/* Writes how a character must be escaped, and returns the length of that. */
+static int
+escape_character(unsigned char c, char *escape)
+{
+	escape[0] = '\\';
+	switch (c)
+	{
+		case '"':
+		case '\\':
+			escape[1] = c;
+			return 2;
+		case '\b':
+			escape[1] = 'b';
+			return 2;
+		case '\f':
+			escape[1] = 'f';
+			return 2;
+		case '\n':
+			escape[1] = 'n';
+			return 2;
+		case '\r':
+			escape[1] = 'r';
+			return 2;
+		case '\t':
+			escape[1] = 't';
+			return 2;
+		default:
+			memcpy(escape + 1, "u00", 3);
+			escape[4] = hex_digits[c >> 4];
+			escape[5] = hex_digits[c & 0xf];
+			return MAX_ESCAPE_LENGTH;
+	}
+}
+
+static void
+append_string(StringInfo buf, const char *string, int length)
+{
+	int done = 0; /* how much is in the buffer */
+
+	/* Nothing else says what the bytes of such a database are. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, string, length, false);
+
+	append_literal(buf, "\"");
+	for (int i = 0; i < length; i++)
+	{
+		unsigned char c = string[i];
+
+		if (unlikely(c < 0x20 || c == '"' || c == '\\'))
+		{
+			char escape[MAX_ESCAPE_LENGTH];
+			int escape_length = escape_character(c, escape);
+
+			append_bytes(buf, string + done, i - done);
+			append_bytes(buf, escape, escape_length);
+			done = i + 1;
+		}
+	}
+	append_bytes(buf, string + done, length - done);
+	append_literal(buf, "\"");
+}
+
+static void
+append_text(StringInfo buf, Datum value)
+{
+	text *string = DatumGetTextPP(value);
+
+	append_string(buf, VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string));
+}
+
+static void
+append_text_array(StringInfo buf, Datum value)
+{
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &count);
+	append_literal(buf, "[");
+	for (int i = 0; i < count; i++)
+	{
+		if (i > 0)
+			append_literal(buf, ",");
+		if (nulls[i])
+			append_literal(buf, "null");
+		else
+			append_text(buf, elements[i]);
+	}
+	append_literal(buf, "]");
+}
+
+static void
+append_integer(StringInfo buf, int64 value)
+{
+	char digits[MAXINT8LEN + 1];
+
+	append_bytes(buf, digits, pg_lltoa(value, digits));
+}
+
+static void
+append_uuid(StringInfo buf, const pg_uuid_t *uuid)
+{
+	char string[2 * UUID_LEN + 6];
+	char *p = string;
+
+	*p++ = '"';
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*p++ = '-';
+		*p++ = hex_digits[uuid->data[i] >> 4];
+		*p++ = hex_digits[uuid->data[i] & 0xf];
+	}
+	*p++ = '"';
+	append_bytes(buf, string, p - string);
+}
+
+/*
+ * A timestamp in UTC. Years outside 0000 to 9999 have a sign and six digits, as
+ * ISO 8601 and ECMAScript extend them; the year before 0001 is 0000.
+ */
+static void
+append_timestamp(StringInfo buf, TimestampTz timestamp)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+	char string[MAXDATELEN];
+	char *p = string;
+
+	if (TIMESTAMP_NOT_FINITE(timestamp))
+	{
+		if (TIMESTAMP_IS_NOBEGIN(timestamp))
+			append_literal(buf, "\"-infinity\"");
+		else
+			append_literal(buf, "\"infinity\"");
+		return;
+	}
+	if (timestamp2tm(timestamp, NULL, &tm, &fraction, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("timestamp out of range")));
+
+	*p++ = '"';
+	if (tm.tm_year >= 0 && tm.tm_year <= 9999)
+		p = pg_ultostr_zeropad(p, tm.tm_year, 4);
+	else
+	{
+		*p++ = tm.tm_year < 0 ? '-' : '+';
+		p = pg_ultostr_zeropad(p, abs(tm.tm_year), 6);
+	}
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm.tm_mon, 2);
+	*p++ = '-';
+	p = pg_ultostr_zeropad(p, tm.tm_mday, 2);
+	*p++ = 'T';
+	p = pg_ultostr_zeropad(p, tm.tm_hour, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm.tm_min, 2);
+	*p++ = ':';
+	p = pg_ultostr_zeropad(p, tm.tm_sec, 2);
+	if (fraction != 0)
+	{
+		*p++ = '.';
+		p = pg_ultostr_zeropad(p, fraction, 6);
+	}
+	*p++ = 'Z';
+	*p++ = '"';
+	append_bytes(buf, string, p - string);
+}
+
+static void
+append_enum(Document *document, Oid value)
+{
+	EnumLabel *entry = NULL;
+
+	for (int i = 0; i < document->nlabels && entry == NULL; i++)
+		if (document->labels[i].value == value)
+			entry = &document->labels[i];
+	if (entry == NULL)
+	{
+		HeapTuple tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(value));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for enum value %u", value);
+		entry = &document->labels[document->nlabels % N_CACHED_LABELS];
+		entry->value = value;
+		entry->label = ((Form_pg_enum) GETSTRUCT(tuple))->enumlabel;
+		ReleaseSysCache(tuple);
+		if (document->nlabels < N_CACHED_LABELS)
+			document->nlabels++;
+	}
+	append_string(&document->buf, NameStr(entry->label), strlen(NameStr(entry->label)));
+}
+
+static void
+append_job_counts(StringInfo buf, const int64 *counts)
+{
+	const char *joiner = "{\"";
+
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+	{
+		if (counts[i] == 0)
+			continue;
+		append_bytes(buf, joiner, strlen(joiner));
+		append_bytes(buf, job_statuses[i].label, strlen(job_statuses[i].label));
+		append_literal(buf, "\":");
+		append_integer(buf, counts[i]);
+		joiner = ",\"";
+	}
+	if (joiner[0] == '{')
+		append_literal(buf, "{");
+	append_literal(buf, "}");
+}
+
+static void
+append_value(Document *document, ColumnType type, const BatchRow *row, Datum value)
+{
+	StringInfo buf = &document->buf;
+
+	switch (type)
+	{
+		case COLUMN_TYPE_UUID:
+			append_uuid(buf, DatumGetUUIDP(value));
+			break;
+		case COLUMN_TYPE_BATCH_STATUS:
+		case COLUMN_TYPE_QUEUE_PRIORITY:
+			append_enum(document, DatumGetObjectId(value));
+			break;
+		case COLUMN_TYPE_BOOLEAN:
+			if (DatumGetBool(value))
+				append_literal(buf, "true");
+			else
+				append_literal(buf, "false");
+			break;
+		case COLUMN_TYPE_INTEGER:
+			append_integer(buf, DatumGetInt32(value));
+			break;
+		case COLUMN_TYPE_TEXT:
+			append_text(buf, value);
+			break;
+		case COLUMN_TYPE_TEXT_ARRAY:
+			append_text_array(buf, value);
+			break;
+		case COLUMN_TYPE_TIMESTAMP:
+			append_timestamp(buf, DatumGetTimestampTz(value));
+			break;
+		case COLUMN_TYPE_JSONB:
+		{
+			Jsonb *jsonb = DatumGetJsonbP(value);
+
+			(void) JsonbToCString(buf, &jsonb->root, VARSIZE(jsonb));
+			break;
+		}
+		case COLUMN_TYPE_JOB_COUNTS:
+			append_job_counts(buf, row->job_counts);
+			break;
+	}
+}
+
+void
+begin_document(Document *document)
+{
+	static const char no_header_yet[VARHDRSZ] = {0};
+
+	document->rows = 0;
+	document->nlabels = 0;
+	initStringInfo(&document->buf);
+	append_bytes(&document->buf, no_header_yet, VARHDRSZ);
+	append_literal(&document->buf,
+				   "{\"status\":\"success\",\"message\":\"OK.\",\"code\":\"200\",\"data\":[");
+}
+
+/* A BatchRowCallback. A key whose value is null is left out. */
+void
+add_row_to_document(const BatchRow *row, void *arg)
+{
+	Document *document = arg;
+	StringInfo buf = &document->buf;
+	const char *joiner = document->rows++ == 0 ? "{\"" : ",{\"";
+
+	for (int i = 0; i < N_COLUMNS; i++)
+	{
+		const Column *column = &batch_columns[i];
+
+		if (row->isnull[i])
+			continue;
+		append_bytes(buf, joiner, strlen(joiner));
+		append_bytes(buf, column->name, strlen(column->name));
+		append_literal(buf, "\":");
+		append_value(document, column->type, row, row->values[i]);
+		joiner = ",\"";
+	}
+	append_literal(buf, "}");
+}
+
+/* Closes the document and returns it as a datum. */
+text *
+end_document(Document *document, int64 total, int64 offset)
+{
+	StringInfo buf = &document->buf;
+
+	append_literal(buf, "],\"pagination\":{\"total\":");
+	append_integer(buf, total);
+	append_literal(buf, ",\"start\":");
+	append_integer(buf, offset);
+	append_literal(buf, ",\"end\":");
+	append_integer(buf, offset + document->rows);
+	append_literal(buf, "}}");
+	SET_VARSIZE(buf->data, buf->len);
+	return (text *) buf->data;
+}

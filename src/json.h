@@ -1,0 +1,33 @@
+/*
+ * json.h
+ *		Rendering rows as the API's JSON document.
+ */
+#ifndef BATCHES_JSON_H
+#define BATCHES_JSON_H
+
+#include "lib/stringinfo.h"
+
+#include "row.h"
+
+/* Enumerations have few labels: each is looked up once a document. */
+typedef struct EnumLabel
+{
+	Oid value;
+	NameData label;
+} EnumLabel;
+
+#define N_CACHED_LABELS 16
+
+typedef struct Document
+{
+	StringInfoData buf; /* a text datum in the making */
+	int64 rows;
+	EnumLabel labels[N_CACHED_LABELS];
+	int nlabels;
+} Document;
+
+extern void begin_document(Document *document);
+extern void add_row_to_document(const BatchRow *row, void *document);
+extern text *end_document(Document *document, int64 total, int64 offset);
+
+#endif /* BATCHES_JSON_H */

@@ -1,0 +1,208 @@
+/*
+ * plan.c
+ *		The session's kept plans, found by statement text and parameter types.
+ *
+ * A plan holds nobody's rights: PostgreSQL checks them each time that it runs,
+ * and plans anew when the role matters to row-level security. It also plans
+ * anew after DDL, from the text, so the text must be schema-qualified
+ * throughout. The number of plans is bounded; the one unused for longest goes.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
+#include "utils/memutils.h"
+
+#include "plan.h"
+
+#define MAX_KEPT_PLANS 64
+
+typedef struct KeptPlan
+{
+	char *sql;   /* NULL: a free place */
+	uint32 hash; /* of sql */
+	int nparameters;
+	Oid types[MAX_QUERY_PARAMETERS];
+	SPIPlanPtr plan;
+	uint64 last_use;
+	int running; /* a plan in use must not be freed */
+} KeptPlan;
+
+static KeptPlan kept_plans[MAX_KEPT_PLANS];
+static uint64 use_counter = 0;
+
+/* Hands each row of a query to a callback, in a context of its own. */
+typedef struct CallbackReceiver
+{
+	DestReceiver pub;
+	QueryRowCallback callback;
+	void *arg;
+	MemoryContext row_context;
+} CallbackReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	CallbackReceiver *receiver = (CallbackReceiver *) self;
+	MemoryContext previous = MemoryContextSwitchTo(receiver->row_context);
+
+	CHECK_FOR_INTERRUPTS();
+	receiver->callback(slot, receiver->arg);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(receiver->row_context);
+	return true;
+}
+
+static void
+receive_start(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+receive_end(DestReceiver *self)
+{
+}
+
+/* Adds a parameter and returns its number, for "$n". */
+int
+add_query_parameter(QueryParameters *parameters, Oid type, Datum value)
+{
+	if (parameters->count >= MAX_QUERY_PARAMETERS)
+		elog(ERROR, "too many parameters in a statement");
+	parameters->types[parameters->count] = type;
+	parameters->values[parameters->count] = value;
+	return ++parameters->count;
+}
+
+/* The kept plan for a statement, prepared if need be. SPI is connected. */
+static KeptPlan *
+find_plan(const char *sql, const QueryParameters *parameters)
+{
+	uint32 hash = hash_bytes((const unsigned char *) sql, strlen(sql));
+	KeptPlan *place = NULL;
+	SPIPlanPtr plan;
+	char *kept_sql;
+
+	for (int i = 0; i < MAX_KEPT_PLANS; i++)
+	{
+		KeptPlan *kept = &kept_plans[i];
+
+		if (kept->sql != NULL && kept->hash == hash && kept->nparameters == parameters->count &&
+			memcmp(kept->types, parameters->types, sizeof(Oid) * parameters->count) == 0 &&
+			strcmp(kept->sql, sql) == 0)
+			return kept;
+		if (kept->running == 0 && (place == NULL || kept->last_use < place->last_use))
+			place = kept;
+	}
+	if (place == NULL)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("the functions of \"batches\" are nested too deeply"),
+						errhint("Do not call them from row-level security policies or triggers on "
+								"their own tables.")));
+
+	if (place->sql != NULL)
+	{
+		/* Whatever fails from here on leaves a free place behind. */
+		char *old_sql = place->sql;
+
+		place->sql = NULL;
+		place->last_use = 0;
+		pfree(old_sql);
+		SPI_freeplan(place->plan);
+	}
+
+	plan = SPI_prepare_cursor(sql, parameters->count, (Oid *) parameters->types,
+							  CURSOR_OPT_PARALLEL_OK);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s", SPI_result_code_string(SPI_result));
+	kept_sql = MemoryContextStrdup(TopMemoryContext, sql);
+	SPI_keepplan(plan);
+
+	place->hash = hash;
+	place->nparameters = parameters->count;
+	memcpy(place->types, parameters->types, sizeof(Oid) * parameters->count);
+	place->plan = plan;
+	place->sql = kept_sql;
+	return place;
+}
+
+/* Runs a statement, and returns how many rows it processed. */
+static uint64
+run(const char *sql, const QueryParameters *parameters, bool read_only, DestReceiver *dest)
+{
+	SPIExecuteOptions options = {0};
+	KeptPlan *kept;
+	uint64 processed;
+
+	SPI_connect();
+	kept = find_plan(sql, parameters);
+	kept->last_use = ++use_counter;
+
+	options.params = makeParamList(parameters->count);
+	for (int i = 0; i < parameters->count; i++)
+	{
+		ParamExternData *parameter = &options.params->params[i];
+
+		parameter->value = parameters->values[i];
+		parameter->isnull = false;
+		parameter->pflags = PARAM_FLAG_CONST;
+		parameter->ptype = parameters->types[i];
+	}
+	options.read_only = read_only;
+	options.dest = dest;
+
+	kept->running++;
+	PG_TRY();
+	{
+		int result = SPI_execute_plan_extended(kept->plan, &options);
+
+		if (result < 0)
+			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+	}
+	PG_FINALLY();
+	{
+		kept->running--;
+	}
+	PG_END_TRY();
+
+	processed = SPI_processed;
+	SPI_finish();
+	return processed;
+}
+
+/*
+ * Runs a query in the snapshot of the calling statement, so that several
+ * queries of one call see the same rows, and calls back for each row.
+ */
+void
+run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback, void *arg)
+{
+	CallbackReceiver receiver = {
+		.pub =
+			{
+				.receiveSlot = receive_row,
+				.rStartup = receive_start,
+				.rShutdown = receive_end,
+				.rDestroy = receive_end,
+				.mydest = DestTuplestore,
+			},
+		.callback = callback,
+		.arg = arg,
+		.row_context =
+			AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES),
+	};
+
+	run(sql, parameters, true, &receiver.pub);
+	MemoryContextDelete(receiver.row_context);
+}
+
+/* Runs a statement that changes rows, in a snapshot of its own. */
+uint64
+run_update(const char *sql, const QueryParameters *parameters)
+{
+	return run(sql, parameters, false, NULL);
+}

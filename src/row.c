@@ -1,0 +1,63 @@
+/*
+ * row.c
+ *		The table of the listing's columns.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+
+#include "batches.h"
+#include "row.h"
+
+const Column batch_columns[N_COLUMNS] = {
+	[COLUMN_ID] = {"id", COLUMN_TYPE_UUID},
+	[COLUMN_PARENT_ID] = {"parent_id", COLUMN_TYPE_UUID},
+	[COLUMN_STATUS] = {"status", COLUMN_TYPE_BATCH_STATUS},
+	[COLUMN_COMPLETE] = {"complete", COLUMN_TYPE_BOOLEAN},
+	[COLUMN_OPEN] = {"open", COLUMN_TYPE_BOOLEAN},
+	[COLUMN_PRIORITY] = {"priority", COLUMN_TYPE_INTEGER},
+	[COLUMN_DEVICE_TYPE] = {"device_type", COLUMN_TYPE_TEXT},
+	[COLUMN_USER_ID] = {"user_id", COLUMN_TYPE_TEXT},
+	[COLUMN_PROJECT_ID] = {"project_id", COLUMN_TYPE_UUID},
+	[COLUMN_CREATED_AT] = {"created_at", COLUMN_TYPE_TIMESTAMP},
+	[COLUMN_UPDATED_AT] = {"updated_at", COLUMN_TYPE_TIMESTAMP},
+	[COLUMN_JOBS_COUNT] = {"jobs_count", COLUMN_TYPE_INTEGER},
+	[COLUMN_JOBS_COUNT_PER_STATUS] = {"jobs_count_per_status", COLUMN_TYPE_JOB_COUNTS},
+	[COLUMN_TAGS] = {"tags", COLUMN_TYPE_TEXT_ARRAY},
+	[COLUMN_CONFIGURATION] = {"configuration", COLUMN_TYPE_JSONB},
+	[COLUMN_BACKEND_CONFIGURATION] = {"backend_configuration", COLUMN_TYPE_TEXT},
+	[COLUMN_WEBHOOK] = {"webhook", COLUMN_TYPE_TEXT},
+	[COLUMN_START_DATETIME] = {"start_datetime", COLUMN_TYPE_TIMESTAMP},
+	[COLUMN_END_DATETIME] = {"end_datetime", COLUMN_TYPE_TIMESTAMP},
+	[COLUMN_QUEUE_PRIORITY] = {"queue_priority", COLUMN_TYPE_QUEUE_PRIORITY},
+};
+
+/* The SQL type of a column's Datum. */
+Oid
+column_type_oid(ColumnType type)
+{
+	switch (type)
+	{
+		case COLUMN_TYPE_UUID:
+			return UUIDOID;
+		case COLUMN_TYPE_BATCH_STATUS:
+			return extension_type("batch_status");
+		case COLUMN_TYPE_QUEUE_PRIORITY:
+			return extension_type("queue_priority");
+		case COLUMN_TYPE_BOOLEAN:
+			return BOOLOID;
+		case COLUMN_TYPE_INTEGER:
+		case COLUMN_TYPE_JOB_COUNTS: /* each of them */
+			return INT4OID;
+		case COLUMN_TYPE_TEXT:
+			return TEXTOID;
+		case COLUMN_TYPE_TEXT_ARRAY:
+			return TEXTARRAYOID;
+		case COLUMN_TYPE_TIMESTAMP:
+			return TIMESTAMPTZOID;
+		case COLUMN_TYPE_JSONB:
+			return JSONBOID;
+	}
+	elog(ERROR, "unrecognized column type: %d", (int) type);
+}

@@ -1,0 +1,259 @@
+/*
+ * scan_sql.c
+ *		Reads batches by generated SQL: works on anything that PostgreSQL can query.
+ *
+ * The text comes from our own tables of names; every value is a parameter.
+ * Names and operators are schema-qualified, so no search_path changes what a
+ * statement means.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "batches.h"
+#include "plan.h"
+#include "scan_sql.h"
+
+typedef struct PageReader
+{
+	BatchRowCallback callback;
+	void *arg;
+	bool checked; /* the columns' types are as expected */
+} PageReader;
+
+/* The SQL expression of a column that has one. */
+static const char *
+column_expression(ColumnId column)
+{
+	if (column == COLUMN_COMPLETE)
+		return "(not b.open)";
+	return psprintf("b.%s", batch_columns[column].name);
+}
+
+/* The SQL type of a filter's value that is not a list. */
+static Oid
+scalar_type_oid(ParameterType type)
+{
+	switch (type)
+	{
+		case PARAMETER_TYPE_INTEGER:
+			return INT8OID;
+		case PARAMETER_TYPE_BOOLEAN:
+			return BOOLOID;
+		case PARAMETER_TYPE_TEXT:
+			return TEXTOID;
+		case PARAMETER_TYPE_TIMESTAMP:
+			return TIMESTAMPTZOID;
+		default:
+			elog(ERROR, "unexpected parameter type: %d", (int) type);
+	}
+}
+
+/* column = any (list); of one element, column = element, which keeps an index's order */
+static void
+append_in(StringInfo sql, const char *column, Datum value, QueryParameters *query_parameters)
+{
+	ArrayType *list = DatumGetArrayTypeP(value);
+	Oid element_type = ARR_ELEMTYPE(list);
+
+	appendStringInfo(sql, "%s operator(pg_catalog.=) ", column);
+	if (ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) == 1)
+	{
+		int16 length;
+		bool byval;
+		char align;
+		Datum *elements;
+		int count;
+
+		get_typlenbyvalalign(element_type, &length, &byval, &align);
+		deconstruct_array(list, element_type, length, byval, align, &elements, NULL, &count);
+		appendStringInfo(sql, "$%d",
+						 add_query_parameter(query_parameters, element_type, elements[0]));
+	}
+	else
+		appendStringInfo(
+			sql, "any ($%d)",
+			add_query_parameter(query_parameters, get_array_type(element_type), value));
+}
+
+/* " from … where …": the one place where filters become SQL */
+static void
+append_from_where(StringInfo sql, const Request *request, QueryParameters *query_parameters)
+{
+	const char *joiner = " where ";
+
+	appendStringInfoString(sql, " from " BATCHES_SCHEMA ".batch b");
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	{
+		const Parameter *parameter = &parameters[id];
+		const FilterValue *filter = &request->filters[id];
+		const char *column;
+		const char *format;
+
+		if (!filter->given)
+			continue;
+		column = column_expression(parameter->column);
+		appendStringInfoString(sql, joiner);
+		joiner = " and ";
+		switch (parameter->comparison)
+		{
+			case COMPARE_EQUAL:
+				format = "%s operator(pg_catalog.=) $%d";
+				break;
+			case COMPARE_AT_LEAST:
+				format = "%s operator(pg_catalog.>=) $%d";
+				break;
+			case COMPARE_AT_MOST:
+				format = "%s operator(pg_catalog.<=) $%d";
+				break;
+			case COMPARE_HAS:
+				format = "%s operator(pg_catalog.@>) array[$%d]";
+				break;
+			case COMPARE_IN:
+				append_in(sql, column, filter->value, query_parameters);
+				continue;
+			case COMPARE_STARTS_WITH:
+				appendStringInfo(sql, "%s operator(pg_catalog.>=) $%d", column,
+								 add_query_parameter(query_parameters, UUIDOID,
+													 UUIDPGetDatum(&request->first_id)));
+				appendStringInfo(sql, " and %s operator(pg_catalog.<=) $%d", column,
+								 add_query_parameter(query_parameters, UUIDOID,
+													 UUIDPGetDatum(&request->last_id)));
+				continue;
+			default:
+				elog(ERROR, "parameter \"%s\" is not a filter", parameter->name);
+		}
+		appendStringInfo(
+			sql, format, column,
+			add_query_parameter(query_parameters, scalar_type_oid(parameter->type), filter->value));
+	}
+}
+
+static void
+append_order_by(StringInfo sql, const Request *request)
+{
+	const char *direction = request->descending ? "desc" : "asc";
+	const char *collation = "";
+
+	if (batch_columns[request->order_by].type == COLUMN_TYPE_TEXT)
+		collation = " collate pg_catalog.\"C\"";
+	appendStringInfo(sql, " order by %s%s %s, b.id %s", column_expression(request->order_by),
+					 collation, direction, direction);
+}
+
+/* A view or another table may stand in for "batch": its values must be what we take them for. */
+static void
+check_type(TupleDesc descriptor, int number, const char *column, ColumnType type)
+{
+	Oid expected = column_type_oid(type);
+	Oid actual = TupleDescAttr(descriptor, number)->atttypid;
+
+	if (actual != expected)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of \"%s.batch\" has type %s instead of %s", column,
+					BATCHES_SCHEMA, format_type_be(actual), format_type_be(expected)),
+			 errhint("The columns must have the types that batches.create_tables() gives them.")));
+}
+
+/* The select list: the columns in their order, a column for each job status among them. */
+static void
+append_select_list(StringInfo sql)
+{
+	const char *joiner = "";
+
+	for (int column = 0; column < N_COLUMNS; column++)
+	{
+		if (column == COLUMN_JOBS_COUNT_PER_STATUS)
+			for (int i = 0; i < N_JOB_STATUSES; i++)
+				appendStringInfo(sql, ", b.%s", job_statuses[i].column);
+		else
+			appendStringInfo(sql, "%s%s", joiner, column_expression(column));
+		joiner = ", ";
+	}
+}
+
+static void
+read_row(TupleTableSlot *slot, void *arg)
+{
+	PageReader *reader = arg;
+	BatchRow row = {0};
+	int number = 0;
+
+	slot_getallattrs(slot);
+	for (int column = 0; column < N_COLUMNS; column++)
+	{
+		ColumnType type = batch_columns[column].type;
+
+		if (type == COLUMN_TYPE_JOB_COUNTS)
+		{
+			for (int i = 0; i < N_JOB_STATUSES; i++, number++)
+			{
+				if (!reader->checked)
+					check_type(slot->tts_tupleDescriptor, number, job_statuses[i].column, type);
+				row.job_counts[i] = DatumGetInt32(slot->tts_values[number]);
+			}
+		}
+		else
+		{
+			if (!reader->checked)
+				check_type(slot->tts_tupleDescriptor, number, batch_columns[column].name, type);
+			row.values[column] = slot->tts_values[number];
+			row.isnull[column] = slot->tts_isnull[number];
+			number++;
+		}
+	}
+	reader->checked = true;
+	reader->callback(&row, reader->arg);
+}
+
+void
+scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
+{
+	PageReader reader = {.callback = callback, .arg = arg};
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select ");
+	append_select_list(&sql);
+	append_from_where(&sql, request, &query_parameters);
+	append_order_by(&sql, request);
+	if (request->limit != NO_LIMIT)
+		appendStringInfo(
+			&sql, " limit $%d",
+			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(request->limit)));
+	if (request->offset > 0)
+		appendStringInfo(
+			&sql, " offset $%d",
+			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(request->offset)));
+	run_query(sql.data, &query_parameters, read_row, &reader);
+}
+
+static void
+read_count(TupleTableSlot *slot, void *arg)
+{
+	bool isnull;
+
+	*(int64 *) arg = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+}
+
+int64
+scan_sql_count(const Request *request)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+	int64 count = 0;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select pg_catalog.count(*)");
+	append_from_where(&sql, request, &query_parameters);
+	run_query(sql.data, &query_parameters, read_count, &count);
+	return count;
+}
