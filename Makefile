@@ -16,6 +16,11 @@ OBJS = \
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
+REGRESS = install document errors
+REGRESS_OPTS = --encoding=UTF8 --no-locale
+ISOLATION = opposite_orders concurrent_jobs
+ISOLATION_OPTS = --inputdir=test
+
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

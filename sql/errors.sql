@@ -1,0 +1,66 @@
+-- What a bad request gets: an error code, the parameter and its value, a hint.
+\set SHOW_CONTEXT never
+\set VERBOSITY default
+create extension batches;
+select batches.create_tables();
+\set ON_ERROR_STOP off
+
+-- Without an authenticated user there is no document, for the owner neither.
+select batches.get_all_batches();
+\echo :LAST_ERROR_SQLSTATE
+set batches.user_id = 'ada';
+
+select batches.get_all_batches("limit" => 0);
+\echo :LAST_ERROR_SQLSTATE
+select batches.get_all_batches("limit" => 101);
+\echo :LAST_ERROR_SQLSTATE
+select * from batches.list_batches("limit" => 0);
+select * from batches.list_batches("limit" => -9223372036854775808);
+select batches.get_all_batches("offset" => -1);
+\echo :LAST_ERROR_SQLSTATE
+select * from batches.list_batches("offset" => -1);
+select batches.get_all_batches(order_by => 'jobs');
+\echo :LAST_ERROR_SQLSTATE
+select * from batches.list_batches(order_by => 'id; drop table batch');
+select batches.get_all_batches(order_by => '');
+select batches.get_all_batches(order_by_direction => 'asc');
+\echo :LAST_ERROR_SQLSTATE
+select batches.get_all_batches(order_by_direction => 'DESC NULLS LAST');
+select batches.get_all_batches(status => '{DONE,NULL}');
+\echo :LAST_ERROR_SQLSTATE
+select batches.count_batches(id => array[null]::uuid[]);
+select batches.count_batches(tag => 'x', queue_priority => '{NULL}');
+select batches.count_batches(status => '{FINISHED}');
+select batches.count_batches(id => '{42}');
+
+-- Two errors at once: the first in the order of the parameters.
+select batches.get_all_batches("limit" => 0, order_by => 'jobs', status => '{NULL}');
+
+-- Not errors.
+select batches.count_batches(status => '{}'), batches.count_batches(open => true, complete => true),
+       batches.count_batches(min_jobs => 9223372036854775807), batches.count_batches(id__starts_with => '%');
+select count(*) from batches.list_batches("limit" => null, "offset" => null, order_by => null, order_by_direction => null);
+select count(*) from batches.list_batches("limit" => 9223372036854775807);
+
+-- What keeps the counts cannot be called or told otherwise.
+select batches.count_jobs();
+\echo :LAST_ERROR_SQLSTATE
+select batches.protect_job_counts();
+update batches.batch set jobs_count = 1;
+\echo :LAST_ERROR_SQLSTATE
+create trigger wrong after insert on batches.job for each row execute function batches.count_jobs();
+insert into batches.batch (project_id, id, device_type, user_id)
+values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', 'FRESNEL', 'ada');
+insert into batches.job (project_id, batch_id)
+values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002');
+drop trigger wrong on batches.job;
+
+-- Tags are unique; a configuration is an object.
+\set VERBOSITY terse
+update batches.batch set tags = '{a,b,a}';
+update batches.batch set tags = '{a,NULL}';
+update batches.batch set tags = '{{a,b},{c,d}}';
+update batches.batch set configuration = '[]';
+
+drop table batches.batch, batches.job, batches.project_member;
+drop extension batches;

@@ -1,0 +1,50 @@
+# The document in databases whose encoding is not UTF-8.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->start;
+
+sub make_database
+{
+	my ($encoding, $tag) = @_;
+
+	$node->safe_psql('postgres',
+		"create database $encoding encoding '$encoding' locale 'C' template template0");
+	$node->safe_psql($encoding, qq{
+		create extension batches;
+		select batches.create_tables();
+		insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ada');
+		insert into batches.batch (project_id, device_type, user_id, tags)
+		values ('00000000-0000-0000-0000-000000000001', 'FRESNEL', 'ada', array[$tag]);
+	});
+	return;
+}
+
+my $tags = q{set batches.user_id = 'ada';
+	select batches.get_all_batches() #> '{data,0,tags}'};
+
+# The server converts for the client, as it does for every json value.
+make_database('latin1', q{convert_from('\x7ae9', 'LATIN1')});
+is($node->safe_psql('latin1', "set client_encoding = 'UTF8'; $tags"),
+	qq{["z\xc3\xa9"]}, 'LATIN1: correct for a client that speaks UTF-8');
+is($node->safe_psql('latin1', "set client_encoding = 'LATIN1'; $tags"),
+	qq{["z\xe9"]}, 'LATIN1: correct for a client that speaks LATIN1');
+is($node->safe_psql('latin1', q{set client_encoding = 'LATIN1'; select batches.count_batches(tag => E'z\351')}),
+	1, 'LATIN1: the tag is found');
+
+# Nothing says what the bytes are: those that are UTF-8 make a document.
+make_database('sql_ascii', q{E'z\303\251'});
+is($node->safe_psql('sql_ascii', $tags), qq{["z\xc3\xa9"]}, 'SQL_ASCII: UTF-8 bytes make a document');
+$node->safe_psql('sql_ascii', q{update batches.batch set tags = array[E'z\351']});
+my ($code, $stdout, $stderr) = $node->psql('sql_ascii', "\\set VERBOSITY verbose\n$tags");
+isnt($code, 0, 'SQL_ASCII: other bytes are refused');
+like($stderr, qr/22021: invalid byte sequence for encoding "UTF8": 0xe9/, 'with a clear error');
+
+$node->stop;
+done_testing();
