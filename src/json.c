@@ -79,10 +79,6 @@ append_string(StringInfo buf, const char *string, int length)
 {
 	int done = 0; /* how much is in the buffer */
 
-	/* Nothing else says what the bytes of such a database are. */
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
-		(void) pg_verify_mbstr(PG_UTF8, string, length, false);
-
 	append_literal(buf, "\"");
 	for (int i = 0; i < length; i++)
 	{
@@ -348,6 +344,10 @@ end_document(Document *document, int64 total, int64 offset)
 	append_literal(buf, ",\"end\":");
 	append_integer(buf, offset + document->rows);
 	append_literal(buf, "}}");
+
+	/* Nothing else says what the bytes of such a database are. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, buf->data + VARHDRSZ, buf->len - VARHDRSZ, false);
 	SET_VARSIZE(buf->data, buf->len);
 	return (text *) buf->data;
 }
