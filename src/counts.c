@@ -65,8 +65,17 @@ typedef struct BatchChange
 	int32 deltas[N_JOB_STATUSES];
 } BatchChange;
 
-/* True while count_jobs() itself updates the counts in "batch". */
-static bool updating_counts = false;
+/*
+ * While count_jobs() updates the counts in "batch": how deeply nested the triggers
+ * are that this update fires itself. Those that they fire in turn are deeper.
+ */
+static int counting_depth = 0;
+
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
 
 /* The index in job_statuses of a value of the enumeration. */
 static int
@@ -268,13 +277,22 @@ clear_counts(void)
 	run_update(sql.data, &no_parameters);
 }
 
+static void
+require_trigger_on(TriggerData *trigger, const char *table)
+{
+	if (RelationGetRelid(trigger->tg_relation) != require_table(table))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("trigger \"%s\" must be on table \"%s.%s\"",
+							   trigger->tg_trigger->tgname, BATCHES_SCHEMA, table)));
+}
+
 /* batches.count_jobs() returns trigger */
 PG_FUNCTION_INFO_V1(batches_count_jobs);
 Datum
 batches_count_jobs(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	bool outer_updating_counts = updating_counts;
+	int outer_counting_depth = counting_depth;
 	bool deletes;
 	bool inserts;
 	HeapTuple batch_tuple;
@@ -314,7 +332,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	GetUserIdAndSecContext(&caller, &security_context);
 	SetUserIdAndSecContext(owner,
 						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	updating_counts = true;
+	counting_depth = trigger_depth() + 1;
 	PG_TRY();
 	{
 		if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
@@ -325,7 +343,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	}
 	PG_FINALLY();
 	{
-		updating_counts = outer_updating_counts;
+		counting_depth = outer_counting_depth;
 		SetUserIdAndSecContext(caller, security_context);
 	}
 	PG_END_TRY();
@@ -388,7 +406,7 @@ batches_protect_job_counts(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
 		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
-		if (!updating_counts)
+		if (trigger_depth() != counting_depth)
 			ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
 							errmsg("the job counts of table \"%s\" cannot be updated directly",
 								   RelationGetRelationName(trigger->tg_relation)),

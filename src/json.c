@@ -132,8 +132,9 @@ static void
 append_integer(StringInfo buf, int64 value)
 {
 	char digits[MAXINT8LEN + 1];
+	int length = pg_lltoa(value, digits);
 
-	append_bytes(buf, digits, pg_lltoa(value, digits));
+	append_bytes(buf, digits, length);
 }
 
 static void
