@@ -16,7 +16,7 @@ OBJS = \
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
-REGRESS = install document errors
+REGRESS = install document errors standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 ISOLATION = opposite_orders concurrent_jobs
 ISOLATION_OPTS = --inputdir=test

@@ -54,7 +54,7 @@ comment on function @extschema@.protect_job_counts() is
 
 create function @extschema@.jobs_count_per_status_accum(counts bigint[], status @extschema@.job_status)
   returns bigint[]
-  language c immutable strict parallel safe
+  language c stable strict parallel safe
   as 'MODULE_PATHNAME', 'batches_jobs_count_accum';
 comment on function @extschema@.jobs_count_per_status_accum(bigint[], @extschema@.job_status) is
   'Transition function of the aggregate jobs_count_per_status.';
@@ -106,8 +106,18 @@ begin
 
   select coalesce(array_agg(c.relname::text order by c.relname), '{}') into present
     from pg_class c
-   where c.relnamespace = '@extschema@'::regnamespace and c.relname = any (wanted);
+   where c.relnamespace = '@extschema@'::regnamespace and c.relname = any (wanted)
+     and c.relkind in ('r', 'p', 'v', 'm', 'f');
   if present = wanted then
+    -- DROP EXTENSION ... CASCADE leaves tables behind, without what used it.
+    if (select c.relkind from pg_class c where c.oid = '@extschema@.job'::regclass) = 'r'
+       and (select count(*) from pg_trigger t
+             where t.tgrelid = '@extschema@.job'::regclass
+               and t.tgfoid = '@extschema@.count_jobs()'::regprocedure) < 4 then
+      raise exception 'table "@extschema@.job" has lost its triggers'
+        using errcode = 'object_not_in_prerequisite_state',
+              hint = 'The tables were left behind by DROP EXTENSION ... CASCADE, which also took columns: restore them from a dump.';
+    end if;
     return;
   elsif present <> '{}' then
     raise exception 'only some of the tables of "batches" exist: %', array_to_string(present, ', ')
@@ -179,10 +189,14 @@ begin
     for each statement execute function @extschema@.count_jobs();
   create trigger protect_job_counts_of_new before insert on @extschema@.batch
     for each row execute function @extschema@.protect_job_counts();
-  create trigger protect_job_counts before update of
-      jobs_count, pending_jobs, running_jobs, done_jobs, error_jobs, canceled_jobs, canceling_jobs
-    on @extschema@.batch
-    for each statement execute function @extschema@.protect_job_counts();
+  create trigger protect_job_counts after update on @extschema@.batch
+    for each row
+    when ((old.jobs_count, old.pending_jobs, old.running_jobs, old.done_jobs,
+           old.error_jobs, old.canceled_jobs, old.canceling_jobs)
+          is distinct from
+          (new.jobs_count, new.pending_jobs, new.running_jobs, new.done_jobs,
+           new.error_jobs, new.canceled_jobs, new.canceling_jobs))
+    execute function @extschema@.protect_job_counts();
 
   -- A user sees what belongs to the user's projects. The projects are an array
   -- of an uncorrelated subquery: looked up once, and an index can use them.
@@ -370,11 +384,6 @@ create function @extschema@.get_all_batches(
   language plpgsql stable parallel restricted cost 2000
   as $get_all_batches$
 begin
-  if @extschema@.current_user_id() is null then
-    raise exception 'no authenticated user'
-      using errcode = 'invalid_authorization_specification',
-            hint = 'Set batches.user_id to the user''s id, for example: set local batches.user_id = ''user-123''.';
-  end if;
   return @extschema@.batches_document(
     id, id__starts_with, project_id, user_id, device_type, status, complete, open, min_jobs, max_jobs,
     start_date, end_date, queue_priority, tag, created_after, created_before,

@@ -46,14 +46,29 @@ select count(*) from batches.list_batches("limit" => 9223372036854775807);
 select batches.count_jobs();
 \echo :LAST_ERROR_SQLSTATE
 select batches.protect_job_counts();
-update batches.batch set jobs_count = 1;
-\echo :LAST_ERROR_SQLSTATE
 create trigger wrong after insert on batches.job for each row execute function batches.count_jobs();
 insert into batches.batch (project_id, id, device_type, user_id)
 values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', 'FRESNEL', 'ada');
 insert into batches.job (project_id, batch_id)
 values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002');
 drop trigger wrong on batches.job;
+update batches.batch set jobs_count = 1;
+\echo :LAST_ERROR_SQLSTATE
+with hidden as (update batches.batch set done_jobs = 1 returning id)
+update batches.batch set status = 'DONE' where false;
+insert into batches.batch (project_id, id, device_type, user_id)
+select project_id, id, device_type, user_id from batches.batch
+on conflict (id) do update set jobs_count = 7;
+-- Setting them to what they are is no change.
+update batches.batch set jobs_count = jobs_count, status = 'DONE';
+
+-- The triggers' functions are for the extension's tables alone.
+create temp table trap (jobs_count text, pending_jobs text, running_jobs text, done_jobs text,
+                        error_jobs text, canceled_jobs text, canceling_jobs text);
+create trigger trap before insert on trap for each row execute function batches.protect_job_counts();
+insert into trap values ('a');
+\echo :LAST_ERROR_SQLSTATE
+drop table trap;
 
 -- Tags are unique; a configuration is an object.
 \set VERBOSITY terse

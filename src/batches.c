@@ -53,12 +53,8 @@ extension_type(const char *name)
 							   ObjectIdGetDatum(schema));
 
 	if (!OidIsValid(type))
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
-			 errhint(
-				 "Create the extension again: DROP EXTENSION batches; CREATE EXTENSION batches.")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name)));
 	return type;
 }
 
@@ -74,6 +70,34 @@ require_table(const char *name)
 						errmsg("table \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
 						errhint("Create the tables: SELECT batches.create_tables().")));
 	return table;
+}
+
+/*
+ * The number of a column of a table or of what stands in for it, which must have
+ * the type that create_tables() gives it: its values are taken for that.
+ */
+AttrNumber
+require_column(TupleDesc descriptor, const char *table, const char *name, Oid type)
+{
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		if (attribute->atttypid != type)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("column \"%s\" of \"%s.%s\" has type %s instead of %s", name,
+							BATCHES_SCHEMA, table, format_type_be(attribute->atttypid),
+							format_type_be(type)),
+					 errhint("The columns must have the types that %s.create_tables() gives them.",
+							 BATCHES_SCHEMA)));
+		return i + 1;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of \"%s.%s\" does not exist", name, BATCHES_SCHEMA, table)));
 }
 
 /* batches.current_user_id() returns text */

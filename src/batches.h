@@ -1,9 +1,11 @@
 /*
  * batches.h
- *		What the whole extension shares: its schema and the authenticated user.
+ *		What the whole extension shares: its objects by name, the authenticated user.
  */
 #ifndef BATCHES_H
 #define BATCHES_H
+
+#include "access/tupdesc.h"
 
 #define BATCHES_SCHEMA "batches"
 
@@ -11,5 +13,7 @@
 extern const char *authenticated_user_id(void);
 extern Oid extension_type(const char *name);
 extern Oid require_table(const char *name);
+extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,
+								 Oid type);
 
 #endif /* BATCHES_H */

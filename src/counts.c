@@ -7,23 +7,26 @@
  * Two statements that touch the same batches so lock them in the same order and
  * cannot deadlock; the sort keeps to work_mem. The update runs as the owner of
  * "batch", as a foreign key's actions do: who may write a job need not be able
- * to write, or see, its batch.
+ * to write, or see, its batch. What runs as the owner uses a search_path that the
+ * caller cannot choose.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/tuplesort.h"
 #include "utils/tuplestore.h"
@@ -101,22 +104,25 @@ job_status_index(Oid value, JobStatusOids *known)
 		}
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("unknown job status: \"%s\"", NameStr(label)),
-					errhint("Jobs have the statuses that the extension defines; do not add labels "
-							"to %s.job_status.",
+					errhint("Jobs have the statuses that the extension defines: no label of "
+							"%s.job_status is added or renamed.",
 							BATCHES_SCHEMA)));
 }
 
-/* The number of a column that must be there. */
-static AttrNumber
-require_column(Relation relation, const char *name)
+/* A job's column, which is not null. */
+static Datum
+job_value(TupleTableSlot *slot, AttrNumber number)
 {
-	int number = SPI_fnumber(RelationGetDescr(relation), name);
+	bool isnull;
+	Datum value = slot_getattr(slot, number, &isnull);
 
-	if (number <= 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-						errmsg("column \"%s\" of \"%s\" does not exist", name,
-							   RelationGetRelationName(relation))));
-	return number;
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\" of a job",
+						NameStr(TupleDescAttr(slot->tts_tupleDescriptor, number - 1)->attname)),
+				 errhint("A job has a project, a batch and a status.")));
+	return value;
 }
 
 /* Adds the rows of a transition table to the changes to be sorted. */
@@ -125,11 +131,11 @@ put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuple
 			int delta)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(job), &TTSOpsMinimalTuple);
-	AttrNumber batch_id = require_column(job, "batch_id");
-	AttrNumber project_id = require_column(job, "project_id");
-	AttrNumber status = require_column(job, "status");
+	TupleDesc descriptor = RelationGetDescr(job);
+	AttrNumber batch_id = require_column(descriptor, "job", "batch_id", UUIDOID);
+	AttrNumber project_id = require_column(descriptor, "job", "project_id", UUIDOID);
+	AttrNumber status = require_column(descriptor, "job", "status", extension_type("job_status"));
 	JobStatusOids known = {0};
-	bool isnull;
 
 	/* Other triggers may read the table too: it gets a read pointer of our own. */
 	tuplestore_select_read_pointer(rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND));
@@ -139,15 +145,57 @@ put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuple
 		CHECK_FOR_INTERRUPTS();
 		ExecClearTuple(change);
 		memset(change->tts_isnull, false, CHANGE_NATTS * sizeof(bool));
-		change->tts_values[CHANGE_BATCH_ID - 1] = slot_getattr(slot, batch_id, &isnull);
-		change->tts_values[CHANGE_PROJECT_ID - 1] = slot_getattr(slot, project_id, &isnull);
-		change->tts_values[CHANGE_STATUS - 1] = Int32GetDatum(
-			job_status_index(DatumGetObjectId(slot_getattr(slot, status, &isnull)), &known));
+		change->tts_values[CHANGE_BATCH_ID - 1] = job_value(slot, batch_id);
+		change->tts_values[CHANGE_PROJECT_ID - 1] = job_value(slot, project_id);
+		change->tts_values[CHANGE_STATUS - 1] =
+			Int32GetDatum(job_status_index(DatumGetObjectId(job_value(slot, status)), &known));
 		change->tts_values[CHANGE_DELTA - 1] = Int32GetDatum(delta);
 		ExecStoreVirtualTuple(change);
 		tuplesort_puttupleslot(changes, change);
 	}
 	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* " where …": the batch of a change, by the columns that name it. */
+static void
+append_where_batch(StringInfo sql, const char *project_id, const char *batch_id,
+				   const BatchChange *change, QueryParameters *query_parameters)
+{
+	appendStringInfo(
+		sql, " where %s operator(pg_catalog.=) $%d", project_id,
+		add_query_parameter(query_parameters, UUIDOID, UUIDPGetDatum(&change->project_id)));
+	appendStringInfo(
+		sql, " and %s operator(pg_catalog.=) $%d", batch_id,
+		add_query_parameter(query_parameters, UUIDOID, UUIDPGetDatum(&change->batch_id)));
+}
+
+/*
+ * No batch took the counts. That is right if it was deleted and its jobs with it;
+ * if it is there, or its new jobs are, the counts would be wrong from now on.
+ */
+static void
+check_batch_is_gone(const BatchChange *change, bool adds_jobs)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select 1 from " BATCHES_SCHEMA ".batch b");
+	append_where_batch(&sql, "b.project_id", "b.id", change, &query_parameters);
+	if (adds_jobs)
+	{
+		appendStringInfoString(&sql, " union all select 1 from " BATCHES_SCHEMA ".job j");
+		append_where_batch(&sql, "j.project_id", "j.batch_id", change, &query_parameters);
+	}
+	if (run_statement(sql.data, &query_parameters) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("the job counts of batch %s could not be kept",
+						DatumGetCString(
+							DirectFunctionCall1(uuid_out, UUIDPGetDatum(&change->batch_id)))),
+				 errhint("A job's batch must exist before the job does, and no trigger or rule on "
+						 "%s.batch may prevent the update of its counts.",
+						 BATCHES_SCHEMA)));
 }
 
 /* Adds what changed to the counts of a batch. */
@@ -158,7 +206,6 @@ update_counts(const BatchChange *change)
 	StringInfoData sql;
 	int32 total = 0;
 	bool changed = false;
-	uint64 updated;
 
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 	{
@@ -178,23 +225,9 @@ update_counts(const BatchChange *change)
 			&sql, ", %s = b.%s operator(pg_catalog.+) $%d", job_statuses[i].column,
 			job_statuses[i].column,
 			add_query_parameter(&query_parameters, INT4OID, Int32GetDatum(change->deltas[i])));
-	appendStringInfo(
-		&sql, " where b.project_id operator(pg_catalog.=) $%d",
-		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->project_id)));
-	appendStringInfo(
-		&sql, " and b.id operator(pg_catalog.=) $%d",
-		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->batch_id)));
-	updated = run_update(sql.data, &query_parameters);
-
-	/* A batch deleted with its jobs is gone by now; one that gets jobs cannot be. */
-	if (updated == 0 && total > 0)
-		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-						errmsg("the counts of jobs of batch %s could not be kept",
-							   DatumGetCString(DirectFunctionCall1(
-								   uuid_out, UUIDPGetDatum(&change->batch_id)))),
-						errhint("A job needs its batch to exist, and no trigger on %s.batch may "
-								"prevent updates of the counts.",
-								BATCHES_SCHEMA)));
+	append_where_batch(&sql, "b.project_id", "b.id", change, &query_parameters);
+	if (run_statement(sql.data, &query_parameters) == 0)
+		check_batch_is_gone(change, total > 0);
 }
 
 /* Updates the counts of each batch that the transition tables touch. */
@@ -262,6 +295,13 @@ apply_changes(Relation job, Tuplestorestate *old_rows, Tuplestorestate *new_rows
 	MemoryContextDelete(batch_context);
 }
 
+/* A QueryRowCallback: there is a row. */
+static void
+note_row(TupleTableSlot *slot, void *found)
+{
+	*(bool *) found = true;
+}
+
 /* After TRUNCATE: no batch has a job. */
 static void
 clear_counts(void)
@@ -274,7 +314,26 @@ clear_counts(void)
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 		appendStringInfo(&sql, ", %s = 0", job_statuses[i].column);
 	appendStringInfoString(&sql, " where b." TOTAL_COLUMN " operator(pg_catalog.<>) 0");
-	run_update(sql.data, &no_parameters);
+	run_statement(sql.data, &no_parameters);
+
+	/*
+	 * TRUNCATE also removes jobs that the transaction's snapshot does not see;
+	 * the update did not find their batches.
+	 */
+	if (IsolationUsesXactSnapshot())
+	{
+		bool found = false;
+
+		PushActiveSnapshot(GetLatestSnapshot());
+		run_query("select 1 from " BATCHES_SCHEMA ".batch b where b." TOTAL_COLUMN
+				  " operator(pg_catalog.<>) 0 limit 1",
+				  &no_parameters, note_row, &found);
+		PopActiveSnapshot();
+		if (found)
+			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							errmsg("could not serialize access due to concurrent update"),
+							errhint("The transaction might succeed if retried.")));
+	}
 }
 
 static void
@@ -299,6 +358,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	Oid owner;
 	Oid caller;
 	int security_context;
+	int guc_nest_level;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -318,10 +378,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 					trigger->tg_trigger->tgname),
 			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 	/* It runs as the owner of "batch": on any other table it would lend out that right. */
-	if (RelationGetRelid(trigger->tg_relation) != require_table("job"))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("trigger \"%s\" must be on table \"%s.job\"",
-							   trigger->tg_trigger->tgname, BATCHES_SCHEMA)));
+	require_trigger_on(trigger, "job");
 
 	batch_tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(require_table("batch")));
 	if (!HeapTupleIsValid(batch_tuple))
@@ -332,6 +389,9 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	GetUserIdAndSecContext(&caller, &security_context);
 	SetUserIdAndSecContext(owner,
 						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	guc_nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	counting_depth = trigger_depth() + 1;
 	PG_TRY();
 	{
@@ -347,6 +407,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 		SetUserIdAndSecContext(caller, security_context);
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(true, guc_nest_level);
 	return PointerGetDatum(NULL);
 }
 
@@ -361,13 +422,13 @@ zero_counts(TriggerData *trigger, FmgrInfo *flinfo)
 	int *columns = flinfo->fn_extra;
 	bool clean = true;
 
-	/* The columns' numbers hold for as long as the statement runs. */
+	/* The executor looks a trigger's function up for each statement: so often are these. */
 	if (columns == NULL)
 	{
 		columns = MemoryContextAlloc(flinfo->fn_mcxt, sizeof(int) * (N_JOB_STATUSES + 1));
-		columns[0] = require_column(trigger->tg_relation, TOTAL_COLUMN);
+		columns[0] = require_column(descriptor, "batch", TOTAL_COLUMN, INT4OID);
 		for (int i = 0; i < N_JOB_STATUSES; i++)
-			columns[i + 1] = require_column(trigger->tg_relation, job_statuses[i].column);
+			columns[i + 1] = require_column(descriptor, "batch", job_statuses[i].column, INT4OID);
 		flinfo->fn_extra = columns;
 	}
 	for (int i = 0; i <= N_JOB_STATUSES; i++)
@@ -394,6 +455,7 @@ batches_protect_job_counts(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("function \"%s.protect_job_counts\" was not called as a trigger",
 							   BATCHES_SCHEMA)));
+	require_trigger_on(trigger, "batch");
 
 	/*
 	 * What an insert says of the counts is not taken over, so that data which
@@ -403,7 +465,7 @@ batches_protect_job_counts(PG_FUNCTION_ARGS)
 		TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		return PointerGetDatum(zero_counts(trigger, fcinfo->flinfo));
 
-	if (TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
+	if (TRIGGER_FIRED_AFTER(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
 		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		if (trigger_depth() != counting_depth)
@@ -415,11 +477,12 @@ batches_protect_job_counts(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	}
 
-	ereport(ERROR,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("trigger \"%s\" must be fired before each inserted row, or before an update",
-					trigger->tg_trigger->tgname),
-			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+		 errmsg("trigger \"%s\" must be fired before each inserted row, or after each updated row",
+				trigger->tg_trigger->tgname),
+		 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
 /* Counts by status as a jsonb object, without the zeros. */

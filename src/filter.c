@@ -97,7 +97,7 @@ read_limit(int64 value, LimitRule rule)
 	if (value < 1 || (rule == LIMIT_PAGE && value > MAX_LIMIT))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_ROW_COUNT_IN_LIMIT_CLAUSE),
-				 errmsg("value " INT64_FORMAT " for parameter \"%s\" is out of range", value,
+				 errmsg("value %lld for parameter \"%s\" is out of range", (long long) value,
 						parameters[PARAMETER_LIMIT].name),
 				 rule == LIMIT_PAGE ? errhint("Allowed values: 1 to %d.", MAX_LIMIT)
 									: errhint("Allowed values: 1 or more, or null for no limit.")));
@@ -109,7 +109,7 @@ read_offset(int64 value)
 {
 	if (value < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE),
-						errmsg("value " INT64_FORMAT " for parameter \"%s\" is out of range", value,
+						errmsg("value %lld for parameter \"%s\" is out of range", (long long) value,
 							   parameters[PARAMETER_OFFSET].name),
 						errhint("Allowed values: 0 or more.")));
 	return value;

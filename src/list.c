@@ -9,6 +9,7 @@
 #include "funcapi.h"
 #include "utils/tuplestore.h"
 
+#include "batches.h"
 #include "json.h"
 #include "scan.h"
 
@@ -67,6 +68,11 @@ batches_document(PG_FUNCTION_ARGS)
 	Document document;
 	int64 total;
 
+	if (authenticated_user_id() == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("no authenticated user"),
+						errhint("Set batches.user_id to the user's id, for example: SET LOCAL "
+								"batches.user_id = 'user-123'.")));
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
 	scan_begin(&request);
 	begin_document(&document);

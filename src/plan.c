@@ -6,17 +6,25 @@
  * and plans anew when the role matters to row-level security. It also plans
  * anew after DDL, from the text, so the text must be schema-qualified
  * throughout. The number of plans is bounded; the one unused for longest goes.
+ *
+ * A generic plan is as good as the table's size when it was made: one made while
+ * "batch" was empty would scan it as a whole for each row of a bulk load. So a
+ * plan goes, too, when the table has grown or shrunk to a multiple.
  */
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/table.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "storage/bufmgr.h"
 #include "tcop/dest.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
+#include "batches.h"
 #include "plan.h"
 
 #define MAX_KEPT_PLANS 64
@@ -28,6 +36,7 @@ typedef struct KeptPlan
 	int nparameters;
 	Oid types[MAX_QUERY_PARAMETERS];
 	SPIPlanPtr plan;
+	BlockNumber table_size; /* of "batch" when it was prepared */
 	uint64 last_use;
 	int running; /* a plan in use must not be freed */
 } KeptPlan;
@@ -78,11 +87,58 @@ add_query_parameter(QueryParameters *parameters, Oid type, Datum value)
 	return ++parameters->count;
 }
 
+/* The size of "batch"; of what stands in for it without storage, 0. */
+static BlockNumber
+current_table_size(void)
+{
+	Relation batch = table_open(require_table("batch"), AccessShareLock);
+	BlockNumber size = 0;
+
+	if (RELKIND_HAS_TABLE_AM(batch->rd_rel->relkind))
+		size = RelationGetNumberOfBlocks(batch);
+	table_close(batch, AccessShareLock);
+	return size;
+}
+
+/* Whether a size is about the same as the one a plan was prepared for. */
+static bool
+is_near(BlockNumber size, BlockNumber planned)
+{
+	/* Small tables are all alike up to here. */
+	const uint64 slack = 16;
+
+	return size <= 2 * (uint64) planned + slack && planned <= 2 * (uint64) size + slack;
+}
+
+static bool
+is_plan_for(const KeptPlan *kept, uint32 hash, const char *sql, const QueryParameters *parameters)
+{
+	return kept->sql != NULL && kept->hash == hash && kept->nparameters == parameters->count &&
+		   memcmp(kept->types, parameters->types, sizeof(Oid) * parameters->count) == 0 &&
+		   strcmp(kept->sql, sql) == 0;
+}
+
+/* Makes a place free; a later failure leaves it so. */
+static void
+forget_plan(KeptPlan *kept)
+{
+	char *sql = kept->sql;
+
+	kept->sql = NULL;
+	kept->last_use = 0;
+	if (sql != NULL)
+	{
+		pfree(sql);
+		SPI_freeplan(kept->plan);
+	}
+}
+
 /* The kept plan for a statement, prepared if need be. SPI is connected. */
 static KeptPlan *
 find_plan(const char *sql, const QueryParameters *parameters)
 {
 	uint32 hash = hash_bytes((const unsigned char *) sql, strlen(sql));
+	BlockNumber size = current_table_size();
 	KeptPlan *place = NULL;
 	SPIPlanPtr plan;
 	char *kept_sql;
@@ -91,10 +147,13 @@ find_plan(const char *sql, const QueryParameters *parameters)
 	{
 		KeptPlan *kept = &kept_plans[i];
 
-		if (kept->sql != NULL && kept->hash == hash && kept->nparameters == parameters->count &&
-			memcmp(kept->types, parameters->types, sizeof(Oid) * parameters->count) == 0 &&
-			strcmp(kept->sql, sql) == 0)
-			return kept;
+		if (is_plan_for(kept, hash, sql, parameters))
+		{
+			if (is_near(size, kept->table_size) || kept->running > 0)
+				return kept;
+			place = kept;
+			break;
+		}
 		if (kept->running == 0 && (place == NULL || kept->last_use < place->last_use))
 			place = kept;
 	}
@@ -103,17 +162,7 @@ find_plan(const char *sql, const QueryParameters *parameters)
 						errmsg("the functions of \"batches\" are nested too deeply"),
 						errhint("Do not call them from row-level security policies or triggers on "
 								"their own tables.")));
-
-	if (place->sql != NULL)
-	{
-		/* Whatever fails from here on leaves a free place behind. */
-		char *old_sql = place->sql;
-
-		place->sql = NULL;
-		place->last_use = 0;
-		pfree(old_sql);
-		SPI_freeplan(place->plan);
-	}
+	forget_plan(place);
 
 	plan = SPI_prepare_cursor(sql, parameters->count, (Oid *) parameters->types,
 							  CURSOR_OPT_PARALLEL_OK);
@@ -125,9 +174,29 @@ find_plan(const char *sql, const QueryParameters *parameters)
 	place->hash = hash;
 	place->nparameters = parameters->count;
 	memcpy(place->types, parameters->types, sizeof(Oid) * parameters->count);
+	place->table_size = size;
 	place->plan = plan;
 	place->sql = kept_sql;
 	return place;
+}
+
+static void
+execute(KeptPlan *kept, const SPIExecuteOptions *options)
+{
+	kept->last_use = ++use_counter;
+	kept->running++;
+	PG_TRY();
+	{
+		int result = SPI_execute_plan_extended(kept->plan, options);
+
+		if (result < 0)
+			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
+	}
+	PG_FINALLY();
+	{
+		kept->running--;
+	}
+	PG_END_TRY();
 }
 
 /* Runs a statement, and returns how many rows it processed. */
@@ -135,13 +204,9 @@ static uint64
 run(const char *sql, const QueryParameters *parameters, bool read_only, DestReceiver *dest)
 {
 	SPIExecuteOptions options = {0};
-	KeptPlan *kept;
 	uint64 processed;
 
 	SPI_connect();
-	kept = find_plan(sql, parameters);
-	kept->last_use = ++use_counter;
-
 	options.params = makeParamList(parameters->count);
 	for (int i = 0; i < parameters->count; i++)
 	{
@@ -154,20 +219,7 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	}
 	options.read_only = read_only;
 	options.dest = dest;
-
-	kept->running++;
-	PG_TRY();
-	{
-		int result = SPI_execute_plan_extended(kept->plan, &options);
-
-		if (result < 0)
-			elog(ERROR, "SPI_execute_plan_extended failed: %s", SPI_result_code_string(result));
-	}
-	PG_FINALLY();
-	{
-		kept->running--;
-	}
-	PG_END_TRY();
+	execute(find_plan(sql, parameters), &options);
 
 	processed = SPI_processed;
 	SPI_finish();
@@ -200,9 +252,9 @@ run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback c
 	MemoryContextDelete(receiver.row_context);
 }
 
-/* Runs a statement that changes rows, in a snapshot of its own. */
+/* Runs a statement in a snapshot of its own, and returns how many rows it processed. */
 uint64
-run_update(const char *sql, const QueryParameters *parameters)
+run_statement(const char *sql, const QueryParameters *parameters)
 {
 	return run(sql, parameters, false, NULL);
 }

@@ -21,10 +21,13 @@ static void
 collect_project(TupleTableSlot *slot, void *arg)
 {
 	ArrayBuildState *projects = arg;
+	AttrNumber number =
+		require_column(slot->tts_tupleDescriptor, "project_member", "project_id", UUIDOID);
 	bool isnull;
-	Datum project = slot_getattr(slot, 1, &isnull);
+	Datum project = slot_getattr(slot, number, &isnull);
 
-	accumArrayResult(projects, project, isnull, UUIDOID, projects->mcontext);
+	if (!isnull)
+		accumArrayResult(projects, project, false, UUIDOID, projects->mcontext);
 }
 
 /* The projects of a user, in order. */

@@ -23,7 +23,10 @@ typedef struct PageReader
 {
 	BatchRowCallback callback;
 	void *arg;
-	bool checked; /* the columns' types are as expected */
+	/* Where the columns are, as the first row tells. */
+	bool found_columns;
+	AttrNumber columns[N_COLUMNS];
+	AttrNumber counts[N_JOB_STATUSES];
 } PageReader;
 
 /* The SQL expression of a column that has one. */
@@ -146,22 +149,6 @@ append_order_by(StringInfo sql, const Request *request)
 					 collation, direction, direction);
 }
 
-/* A view or another table may stand in for "batch": its values must be what we take them for. */
-static void
-check_type(TupleDesc descriptor, int number, const char *column, ColumnType type)
-{
-	Oid expected = column_type_oid(type);
-	Oid actual = TupleDescAttr(descriptor, number)->atttypid;
-
-	if (actual != expected)
-		ereport(
-			ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("column \"%s\" of \"%s.batch\" has type %s instead of %s", column,
-					BATCHES_SCHEMA, format_type_be(actual), format_type_be(expected)),
-			 errhint("The columns must have the types that batches.create_tables() gives them.")));
-}
-
 /* The select list: the columns in their order, a column for each job status among them. */
 static void
 append_select_list(StringInfo sql)
@@ -174,9 +161,30 @@ append_select_list(StringInfo sql)
 			for (int i = 0; i < N_JOB_STATUSES; i++)
 				appendStringInfo(sql, ", b.%s", job_statuses[i].column);
 		else
-			appendStringInfo(sql, "%s%s", joiner, column_expression(column));
+			appendStringInfo(sql, "%s%s as %s", joiner, column_expression(column),
+							 batch_columns[column].name);
 		joiner = ", ";
 	}
+}
+
+/* A view or another table may stand in for "batch": its columns must be what we take them for. */
+static void
+find_columns(PageReader *reader, TupleDesc descriptor)
+{
+	for (int column = 0; column < N_COLUMNS; column++)
+	{
+		ColumnType type = batch_columns[column].type;
+		Oid type_oid = column_type_oid(type);
+
+		if (type == COLUMN_TYPE_JOB_COUNTS)
+			for (int i = 0; i < N_JOB_STATUSES; i++)
+				reader->counts[i] =
+					require_column(descriptor, "batch", job_statuses[i].column, type_oid);
+		else
+			reader->columns[column] =
+				require_column(descriptor, "batch", batch_columns[column].name, type_oid);
+	}
+	reader->found_columns = true;
 }
 
 static void
@@ -184,32 +192,26 @@ read_row(TupleTableSlot *slot, void *arg)
 {
 	PageReader *reader = arg;
 	BatchRow row = {0};
-	int number = 0;
 
+	if (!reader->found_columns)
+		find_columns(reader, slot->tts_tupleDescriptor);
 	slot_getallattrs(slot);
 	for (int column = 0; column < N_COLUMNS; column++)
 	{
-		ColumnType type = batch_columns[column].type;
+		int i = reader->columns[column] - 1;
 
-		if (type == COLUMN_TYPE_JOB_COUNTS)
-		{
-			for (int i = 0; i < N_JOB_STATUSES; i++, number++)
-			{
-				if (!reader->checked)
-					check_type(slot->tts_tupleDescriptor, number, job_statuses[i].column, type);
-				row.job_counts[i] = DatumGetInt32(slot->tts_values[number]);
-			}
-		}
-		else
-		{
-			if (!reader->checked)
-				check_type(slot->tts_tupleDescriptor, number, batch_columns[column].name, type);
-			row.values[column] = slot->tts_values[number];
-			row.isnull[column] = slot->tts_isnull[number];
-			number++;
-		}
+		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
+			continue;
+		row.values[column] = slot->tts_values[i];
+		row.isnull[column] = slot->tts_isnull[i];
 	}
-	reader->checked = true;
+	for (int status = 0; status < N_JOB_STATUSES; status++)
+	{
+		int i = reader->counts[status] - 1;
+
+		if (!slot->tts_isnull[i])
+			row.job_counts[status] = DatumGetInt32(slot->tts_values[i]);
+	}
 	reader->callback(&row, reader->arg);
 }
 
