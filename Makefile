@@ -7,9 +7,12 @@ OBJS = \
 	src/batches.o \
 	src/counts.o \
 	src/filter.o \
+	src/http.o \
 	src/json.o \
 	src/list.o \
+	src/parameter.o \
 	src/plan.o \
+	src/query.o \
 	src/row.o \
 	src/scan.o \
 	src/scan_sql.o

@@ -395,3 +395,14 @@ end
 $get_all_batches$;
 comment on function @extschema@.get_all_batches is
   'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';
+
+--
+-- The endpoint
+--
+
+create function @extschema@.http_get_all_batches(
+    query_string text, out status integer, out headers json, out body json)
+  language c stable parallel restricted cost 2000
+  as 'MODULE_PATHNAME', 'batches_http_get_all_batches';
+comment on function @extschema@.http_get_all_batches is
+  'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 401 or 422, the headers as a JSON object, and the body. What the request says never raises an error.';

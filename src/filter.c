@@ -1,9 +1,6 @@
 /*
  * filter.c
- *		The request: reads parameters into one validated struct.
- *
- * The table of parameters is the one place that describes them; the SQL
- * functions declare the same names, the filters first.
+ *		The request: parameters become one validated struct.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -14,104 +11,63 @@
 
 #include "filter.h"
 
-const Parameter parameters[N_PARAMETERS] = {
-	[PARAMETER_ORDER_BY] = {"order_by", PARAMETER_TYPE_ORDER_BY},
-	[PARAMETER_ORDER_BY_DIRECTION] = {"order_by_direction", PARAMETER_TYPE_DIRECTION},
-	[PARAMETER_LIMIT] = {"limit", PARAMETER_TYPE_INTEGER},
-	[PARAMETER_OFFSET] = {"offset", PARAMETER_TYPE_INTEGER},
-	[PARAMETER_ID] = {"id", PARAMETER_TYPE_UUID_LIST, COMPARE_IN, COLUMN_ID},
-	[PARAMETER_ID_STARTS_WITH] = {"id__starts_with", PARAMETER_TYPE_TEXT, COMPARE_STARTS_WITH,
-								  COLUMN_ID},
-	[PARAMETER_PROJECT_ID] = {"project_id", PARAMETER_TYPE_UUID_LIST, COMPARE_IN,
-							  COLUMN_PROJECT_ID},
-	[PARAMETER_USER_ID] = {"user_id", PARAMETER_TYPE_TEXT_LIST, COMPARE_IN, COLUMN_USER_ID},
-	[PARAMETER_DEVICE_TYPE] = {"device_type", PARAMETER_TYPE_TEXT_LIST, COMPARE_IN,
-							   COLUMN_DEVICE_TYPE},
-	[PARAMETER_STATUS] = {"status", PARAMETER_TYPE_ENUM_LIST, COMPARE_IN, COLUMN_STATUS},
-	[PARAMETER_COMPLETE] = {"complete", PARAMETER_TYPE_BOOLEAN, COMPARE_EQUAL, COLUMN_COMPLETE},
-	[PARAMETER_OPEN] = {"open", PARAMETER_TYPE_BOOLEAN, COMPARE_EQUAL, COLUMN_OPEN},
-	[PARAMETER_MIN_JOBS] = {"min_jobs", PARAMETER_TYPE_INTEGER, COMPARE_AT_LEAST,
-							COLUMN_JOBS_COUNT},
-	[PARAMETER_MAX_JOBS] = {"max_jobs", PARAMETER_TYPE_INTEGER, COMPARE_AT_MOST, COLUMN_JOBS_COUNT},
-	[PARAMETER_START_DATE] = {"start_date", PARAMETER_TYPE_TIMESTAMP, COMPARE_AT_LEAST,
-							  COLUMN_START_DATETIME},
-	[PARAMETER_END_DATE] = {"end_date", PARAMETER_TYPE_TIMESTAMP, COMPARE_AT_MOST,
-							COLUMN_END_DATETIME},
-	[PARAMETER_QUEUE_PRIORITY] = {"queue_priority", PARAMETER_TYPE_ENUM_LIST, COMPARE_IN,
-								  COLUMN_QUEUE_PRIORITY},
-	[PARAMETER_TAG] = {"tag", PARAMETER_TYPE_TEXT, COMPARE_HAS, COLUMN_TAGS},
-	[PARAMETER_CREATED_AFTER] = {"created_after", PARAMETER_TYPE_TIMESTAMP, COMPARE_AT_LEAST,
-								 COLUMN_CREATED_AT},
-	[PARAMETER_CREATED_BEFORE] = {"created_before", PARAMETER_TYPE_TIMESTAMP, COMPARE_AT_MOST,
-								  COLUMN_CREATED_AT},
-};
-
 #define DEFAULT_ORDER_BY COLUMN_CREATED_AT
 #define DEFAULT_DESCENDING true
 #define DEFAULT_LIMIT 100
-#define MAX_LIMIT 100
 
-/* The columns that order_by can name, in the order in which they are listed. */
-static const ColumnId order_columns[] = {
-	COLUMN_CREATED_AT, COLUMN_UPDATED_AT,     COLUMN_START_DATETIME, COLUMN_END_DATETIME,
-	COLUMN_ID,         COLUMN_STATUS,         COLUMN_OPEN,           COLUMN_COMPLETE,
-	COLUMN_PRIORITY,   COLUMN_DEVICE_TYPE,    COLUMN_USER_ID,        COLUMN_PROJECT_ID,
-	COLUMN_JOBS_COUNT, COLUMN_QUEUE_PRIORITY,
-};
-
-static ColumnId
-read_order_by(const char *value)
+/* Checks that a value is one of a parameter's labels. */
+static void
+check_label(const Parameter *parameter, const char *value)
 {
 	StringInfoData allowed;
 
-	for (int i = 0; i < lengthof(order_columns); i++)
-		if (strcmp(value, batch_columns[order_columns[i]].name) == 0)
-			return order_columns[i];
+	for (int i = 0; parameter->labels[i] != NULL; i++)
+		if (strcmp(value, parameter->labels[i]) == 0)
+			return;
 
 	initStringInfo(&allowed);
-	for (int i = 0; i < lengthof(order_columns); i++)
-		appendStringInfo(&allowed, "%s%s", i == 0 ? "" : ", ",
-						 batch_columns[order_columns[i]].name);
+	for (int i = 0; parameter->labels[i] != NULL; i++)
+		appendStringInfo(&allowed, "%s%s", i == 0 ? "" : ", ", parameter->labels[i]);
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("invalid value for parameter \"%s\": \"%s\"",
-						   parameters[PARAMETER_ORDER_BY].name, value),
+					errmsg("invalid value for parameter \"%s\": \"%s\"", parameter->name, value),
 					errhint("Allowed values: %s.", allowed.data)));
 }
 
-static bool
-read_descending(const char *value)
+static ColumnId
+column_named(const char *name)
 {
-	if (strcmp(value, "ASC") == 0)
-		return false;
-	if (strcmp(value, "DESC") == 0)
-		return true;
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("invalid value for parameter \"%s\": \"%s\"",
-						   parameters[PARAMETER_ORDER_BY_DIRECTION].name, value),
-					errhint("Allowed values: ASC, DESC.")));
+	for (int column = 0; column < N_COLUMNS; column++)
+		if (strcmp(batch_columns[column].name, name) == 0)
+			return column;
+	elog(ERROR, "unrecognized column: %s", name);
 }
 
 static int64
-read_limit(int64 value, LimitRule rule)
+read_limit(const Parameter *parameter, int64 value, LimitRule rule)
 {
-	if (value < 1 || (rule == LIMIT_PAGE && value > MAX_LIMIT))
+	long long smallest = parameter->lower.value + 1;
+	long long largest = parameter->upper.value - 1;
+
+	if (value < smallest || (rule == LIMIT_PAGE && value > largest))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_ROW_COUNT_IN_LIMIT_CLAUSE),
 				 errmsg("value %lld for parameter \"%s\" is out of range", (long long) value,
-						parameters[PARAMETER_LIMIT].name),
-				 rule == LIMIT_PAGE ? errhint("Allowed values: 1 to %d.", MAX_LIMIT)
-									: errhint("Allowed values: 1 or more, or null for no limit.")));
+						parameter->name),
+				 rule == LIMIT_PAGE
+					 ? errhint("Allowed values: %lld to %lld.", smallest, largest)
+					 : errhint("Allowed values: %lld or more, or null for no limit.", smallest)));
 	return value;
 }
 
 static int64
-read_offset(int64 value)
+read_offset(const Parameter *parameter, int64 value)
 {
-	if (value < 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE),
-						errmsg("value %lld for parameter \"%s\" is out of range", (long long) value,
-							   parameters[PARAMETER_OFFSET].name),
-						errhint("Allowed values: 0 or more.")));
+	if (value < parameter->lower.value)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE),
+				 errmsg("value %lld for parameter \"%s\" is out of range", (long long) value,
+						parameter->name),
+				 errhint("Allowed values: %lld or more.", (long long) parameter->lower.value)));
 	return value;
 }
 
@@ -144,15 +100,27 @@ hex_digit(char c)
 	return -1;
 }
 
+/* Makes a request match no batch: the range of its ids is empty. */
+void
+match_nothing(Request *request)
+{
+	request->filters[PARAMETER_ID_STARTS_WITH].given = true;
+	memset(&request->first_id, 0xff, sizeof(request->first_id));
+	memset(&request->last_id, 0x00, sizeof(request->last_id));
+}
+
 /*
- * The range of uuids whose text form begins with a prefix. Where there is none,
- * the range is empty: it begins after its end.
+ * The range of uuids whose text form begins with a prefix; where there is none,
+ * the request matches nothing.
  */
 static void
-read_id_prefix(const char *prefix, int length, pg_uuid_t *first, pg_uuid_t *last)
+read_id_prefix(Request *request, const char *prefix, int length)
 {
+	pg_uuid_t *first = &request->first_id;
+	pg_uuid_t *last = &request->last_id;
 	int digits = 0;
 
+	request->filters[PARAMETER_ID_STARTS_WITH].given = true;
 	memset(first, 0x00, sizeof(*first));
 	memset(last, 0xff, sizeof(*last));
 	for (int i = 0; i < length; i++)
@@ -165,8 +133,7 @@ read_id_prefix(const char *prefix, int length, pg_uuid_t *first, pg_uuid_t *last
 			continue;
 		if (hyphen || digit < 0 || digits == 2 * UUID_LEN)
 		{
-			memset(first, 0xff, sizeof(*first));
-			memset(last, 0x00, sizeof(*last));
+			match_nothing(request);
 			return;
 		}
 		first->data[digits / 2] |= digit << shift;
@@ -175,64 +142,71 @@ read_id_prefix(const char *prefix, int length, pg_uuid_t *first, pg_uuid_t *last
 	}
 }
 
-/* Reads one parameter that is not null. */
-static void
-read_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule)
+/* Sets one parameter; the value is not null. */
+void
+set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule)
 {
 	const Parameter *parameter = &parameters[id];
 	FilterValue *filter = &request->filters[id];
 
-	switch (parameter->type)
+	switch (id)
 	{
-		case PARAMETER_TYPE_ORDER_BY:
-			request->order_by = read_order_by(TextDatumGetCString(value));
+		case PARAMETER_ORDER_BY:
+		case PARAMETER_ORDER_BY_DIRECTION:
+		{
+			char *label = TextDatumGetCString(value);
+
+			check_label(parameter, label);
+			if (id == PARAMETER_ORDER_BY)
+				request->order_by = column_named(label);
+			else
+				request->descending = strcmp(label, "DESC") == 0;
 			break;
-		case PARAMETER_TYPE_DIRECTION:
-			request->descending = read_descending(TextDatumGetCString(value));
+		}
+		case PARAMETER_LIMIT:
+			request->limit = read_limit(parameter, DatumGetInt64(value), limit_rule);
 			break;
-		case PARAMETER_TYPE_UUID_LIST:
-		case PARAMETER_TYPE_TEXT_LIST:
-		case PARAMETER_TYPE_ENUM_LIST:
-			*filter = read_list(parameter, value);
+		case PARAMETER_OFFSET:
+			request->offset = read_offset(parameter, DatumGetInt64(value));
 			break;
-		case PARAMETER_TYPE_INTEGER:
-		case PARAMETER_TYPE_BOOLEAN:
-		case PARAMETER_TYPE_TEXT:
-		case PARAMETER_TYPE_TIMESTAMP:
-			if (id == PARAMETER_LIMIT)
-				request->limit = read_limit(DatumGetInt64(value), limit_rule);
-			else if (id == PARAMETER_OFFSET)
-				request->offset = read_offset(DatumGetInt64(value));
+		case PARAMETER_ID_STARTS_WITH:
+		{
+			text *prefix = DatumGetTextPP(value);
+
+			read_id_prefix(request, VARDATA_ANY(prefix), VARSIZE_ANY_EXHDR(prefix));
+			break;
+		}
+		default:
+			if (parameter->is_list)
+				*filter = read_list(parameter, value);
 			else
 			{
 				filter->given = true;
 				filter->value = value;
-				if (parameter->comparison == COMPARE_STARTS_WITH)
-				{
-					text *prefix = DatumGetTextPP(value);
-
-					read_id_prefix(VARDATA_ANY(prefix), VARSIZE_ANY_EXHDR(prefix),
-								   &request->first_id, &request->last_id);
-				}
 			}
 			break;
 	}
+}
+
+void
+init_request(Request *request, LimitRule limit_rule)
+{
+	memset(request, 0, sizeof(*request));
+	request->order_by = DEFAULT_ORDER_BY;
+	request->descending = DEFAULT_DESCENDING;
+	request->limit = limit_rule == LIMIT_PAGE ? DEFAULT_LIMIT : NO_LIMIT;
 }
 
 /* Reads the arguments of an SQL function: the filters, then order and page. */
 void
 read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 {
-	memset(request, 0, sizeof(*request));
-	request->order_by = DEFAULT_ORDER_BY;
-	request->descending = DEFAULT_DESCENDING;
-	request->limit = limit_rule == LIMIT_PAGE ? DEFAULT_LIMIT : NO_LIMIT;
-
+	init_request(request, limit_rule);
 	for (int id = 0; id < N_PARAMETERS; id++)
 	{
 		int argument = id < FIRST_FILTER ? N_FILTERS + id : id - FIRST_FILTER;
 
 		if (argument < PG_NARGS() && !PG_ARGISNULL(argument))
-			read_parameter(request, id, PG_GETARG_DATUM(argument), limit_rule);
+			set_parameter(request, id, PG_GETARG_DATUM(argument), limit_rule);
 	}
 }

@@ -74,12 +74,12 @@ escape_character(unsigned char c, char *escape)
 	}
 }
 
-static void
-append_string(StringInfo buf, const char *string, int length)
+/* Appends a string's characters, escaped, without the quotes around them. */
+void
+append_escaped(StringInfo buf, const char *string, int length)
 {
 	int done = 0; /* how much is in the buffer */
 
-	append_literal(buf, "\"");
 	for (int i = 0; i < length; i++)
 	{
 		unsigned char c = string[i];
@@ -95,6 +95,13 @@ append_string(StringInfo buf, const char *string, int length)
 		}
 	}
 	append_bytes(buf, string + done, length - done);
+}
+
+static void
+append_string(StringInfo buf, const char *string, int length)
+{
+	append_literal(buf, "\"");
+	append_escaped(buf, string, length);
 	append_literal(buf, "\"");
 }
 

@@ -26,6 +26,7 @@ typedef struct Document
 	int nlabels;
 } Document;
 
+extern void append_escaped(StringInfo buf, const char *string, int length);
 extern void begin_document(Document *document);
 extern void add_row_to_document(const BatchRow *row, void *document);
 extern text *end_document(Document *document, int64 total, int64 offset);

@@ -11,6 +11,7 @@
 
 #include "batches.h"
 #include "json.h"
+#include "list.h"
 #include "scan.h"
 
 static void
@@ -56,6 +57,24 @@ batches_count_batches(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(scan_count(&request));
 }
 
+/* Renders the document of a request that is ready to be read. */
+text *
+render_document(const Request *request, int64 *total, int64 *rows)
+{
+	Document document;
+
+	begin_document(&document);
+	scan_page(request, add_row_to_document, &document);
+
+	/* A page that ends before its limit tells the total by itself. */
+	if (document.rows < request->limit && (document.rows > 0 || request->offset == 0))
+		*total = request->offset + document.rows;
+	else
+		*total = scan_count(request);
+	*rows = document.rows;
+	return end_document(&document, *total, request->offset);
+}
+
 /*
  * batches.batches_document(… filters …, order_by text, order_by_direction text,
  *							"limit" bigint, "offset" bigint) returns json
@@ -65,8 +84,8 @@ Datum
 batches_document(PG_FUNCTION_ARGS)
 {
 	Request request;
-	Document document;
 	int64 total;
+	int64 rows;
 
 	if (authenticated_user_id() == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
@@ -75,13 +94,5 @@ batches_document(PG_FUNCTION_ARGS)
 								"batches.user_id = 'user-123'.")));
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
 	scan_begin(&request);
-	begin_document(&document);
-	scan_page(&request, add_row_to_document, &document);
-
-	/* A page that ends before its limit tells the total by itself. */
-	if (document.rows < request.limit && (document.rows > 0 || request.offset == 0))
-		total = request.offset + document.rows;
-	else
-		total = scan_count(&request);
-	PG_RETURN_TEXT_P(end_document(&document, total, request.offset));
+	PG_RETURN_TEXT_P(render_document(&request, &total, &rows));
 }

@@ -1,0 +1,385 @@
+/*
+ * http.c
+ *		The endpoint in one call: a query string in, status, headers and body out.
+ *
+ * What a request says never raises an error: it is a 200, a 401 or a 422. Text
+ * that the database cannot hold matches nothing.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "batches.h"
+#include "json.h"
+#include "list.h"
+#include "query.h"
+#include "scan.h"
+
+/* What a query string gives for one parameter; for a scalar the last one. */
+typedef struct GivenTexts
+{
+	QueryText *texts;
+	int count;
+	int capacity;
+} GivenTexts;
+
+/* How an error is worded, as pydantic v2 does. */
+typedef struct ErrorWords
+{
+	const char *type;
+	const char *message; /* up to the detail, if there is one */
+	const char *detail;  /* its key in "ctx", or NULL */
+} ErrorWords;
+
+static const ErrorWords error_words[] = {
+	[QUERY_LITERAL_ERROR] = {"literal_error", "Input should be ", "expected"},
+	[QUERY_ENUM] = {"enum", "Input should be ", "expected"},
+	[QUERY_INT_PARSING] = {"int_parsing", "Input should be a valid integer, unable to parse string "
+										  "as an integer"},
+	[QUERY_INT_PARSING_SIZE] = {"int_parsing_size", "Unable to parse input string as an integer, "
+													"exceeded maximum size"},
+	[QUERY_GREATER_THAN] = {"greater_than", "Input should be greater than ", "gt"},
+	[QUERY_GREATER_THAN_EQUAL] = {"greater_than_equal", "Input should be greater than or equal to ",
+								  "ge"},
+	[QUERY_LESS_THAN] = {"less_than", "Input should be less than ", "lt"},
+	[QUERY_BOOL_PARSING] = {"bool_parsing", "Input should be a valid boolean, unable to interpret "
+											"input"},
+	[QUERY_UUID_PARSING] = {"uuid_parsing", "Input should be a valid UUID, ", "error"},
+	[QUERY_DATETIME_PARSING] = {"datetime_parsing", "Input should be a valid datetime, ", "error"},
+	[QUERY_DATETIME_FROM_DATE_PARSING] = {"datetime_from_date_parsing",
+										  "Input should be a valid datetime or date, ", "error"},
+};
+
+/* Converts between encodings. False if that is not possible. */
+static bool
+convert(const char *text, size_t length, int from, int to, char **converted, int *converted_length)
+{
+	Oid conversion;
+
+	if (from == to || from == PG_SQL_ASCII || to == PG_SQL_ASCII)
+	{
+		*converted = unconstify(char *, text);
+		*converted_length = (int) length;
+		return true;
+	}
+	conversion = FindDefaultConversionProc(from, to);
+	if (!OidIsValid(conversion) || length >= MaxAllocSize / MAX_CONVERSION_GROWTH)
+		return false;
+	*converted = palloc(length * MAX_CONVERSION_GROWTH + 1);
+	if (pg_do_encoding_conversion_buf(conversion, from, to, (unsigned char *) text, (int) length,
+									  (unsigned char *) *converted,
+									  (int) (length * MAX_CONVERSION_GROWTH + 1),
+									  true) < (int) length)
+		return false;
+	*converted_length = (int) strlen(*converted);
+	return true;
+}
+
+/*
+ * The detail of an error as JSON: a number, or a string without its quotes, as
+ * both the message and the context have it.
+ */
+static char *
+error_detail(const Parameter *parameter, QueryError error, const QueryValue *value)
+{
+	StringInfoData detail;
+
+	switch (error)
+	{
+		case QUERY_LITERAL_ERROR:
+		case QUERY_ENUM:
+			initStringInfo(&detail);
+			for (int i = 0; parameter->labels[i] != NULL; i++)
+				appendStringInfo(&detail, "%s'%s'",
+								 i == 0                             ? ""
+								 : parameter->labels[i + 1] == NULL ? " or "
+																	: ", ",
+								 parameter->labels[i]);
+			return detail.data;
+		case QUERY_GREATER_THAN:
+		case QUERY_GREATER_THAN_EQUAL:
+			return psprintf(INT64_FORMAT, (int64) parameter->lower.value);
+		case QUERY_LESS_THAN:
+			return psprintf(INT64_FORMAT, (int64) parameter->upper.value);
+		default:
+			return unconstify(char *, value->reason);
+	}
+}
+
+/* Appends what was sent. Where the database is not UTF-8, in ASCII. */
+static void
+append_input(StringInfo buf, QueryText text)
+{
+	const char *done = text.data;
+	const char *end = text.data + text.length;
+
+	if (GetDatabaseEncoding() != PG_UTF8)
+		for (const char *p = done; p < end;)
+		{
+			pg_wchar c;
+
+			if (!IS_HIGHBIT_SET(*p))
+			{
+				p++;
+				continue;
+			}
+			append_escaped(buf, done, p - done);
+			c = utf8_to_unicode((const unsigned char *) p);
+			if (c >= 0x10000)
+				appendStringInfo(buf, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 + (c & 0x3ff));
+			else
+				appendStringInfo(buf, "\\u%04x", c);
+			p += pg_utf_mblen((const unsigned char *) p);
+			done = p;
+		}
+	append_escaped(buf, done, end - done);
+}
+
+/* Appends an error of a parameter, or of the element of a list. */
+static void
+append_error(StringInfo buf, const Parameter *parameter, int element, QueryText text,
+			 QueryError error, const QueryValue *value)
+{
+	const ErrorWords *words = &error_words[error];
+	const char *detail = words->detail != NULL ? error_detail(parameter, error, value) : "";
+	bool is_number = error == QUERY_GREATER_THAN || error == QUERY_GREATER_THAN_EQUAL ||
+					 error == QUERY_LESS_THAN;
+
+	if (buf->len > 0)
+		appendStringInfoChar(buf, ',');
+	appendStringInfo(buf, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"", words->type,
+					 parameter->name);
+	if (parameter->is_list)
+		appendStringInfo(buf, ",%d", element);
+	appendStringInfo(buf, "],\"msg\":\"%s%s\",\"input\":\"", words->message, detail);
+	append_input(buf, text);
+	appendStringInfoChar(buf, '"');
+	if (words->detail != NULL)
+		appendStringInfo(buf, is_number ? ",\"ctx\":{\"%s\":%s}" : ",\"ctx\":{\"%s\":\"%s\"}",
+						 words->detail, detail);
+	appendStringInfoChar(buf, '}');
+}
+
+/* Collects the texts of the parameters that a query string gives. */
+static void
+collect_texts(const char *query, int length, GivenTexts *given)
+{
+	char *buffer = MemoryContextAllocHuge(CurrentMemoryContext, QUERY_BUFFER_SIZE(length));
+	QueryCursor cursor;
+	QueryText name;
+	QueryText value;
+
+	begin_query(&cursor, query, length, buffer);
+	while (next_query_pair(&cursor, &name, &value))
+	{
+		const Parameter *parameter = parameter_named(name);
+		GivenTexts *texts;
+
+		CHECK_FOR_INTERRUPTS();
+		if (parameter == NULL)
+			continue;
+		texts = &given[parameter - parameters];
+		if (!parameter->is_list)
+			texts->count = 0;
+		if (texts->count == texts->capacity)
+		{
+			int capacity = Max(1, 2 * texts->capacity);
+			Size size = sizeof(QueryText) * capacity;
+
+			texts->texts = texts->texts == NULL ? palloc(size) : repalloc_huge(texts->texts, size);
+			texts->capacity = capacity;
+		}
+		texts->texts[texts->count++] = value;
+	}
+}
+
+/* A value as a datum. False if the database cannot hold it. */
+static bool
+make_datum(const Parameter *parameter, QueryText text, const QueryValue *value, Oid enum_type,
+		   Datum *datum)
+{
+	switch (parameter->type)
+	{
+		case PARAMETER_TYPE_LITERAL:
+			*datum = CStringGetTextDatum(parameter->labels[value->as.label]);
+			return true;
+		case PARAMETER_TYPE_ENUM:
+			*datum = ObjectIdGetDatum(
+				GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(enum_type),
+								CStringGetDatum(parameter->labels[value->as.label])));
+			return true;
+		case PARAMETER_TYPE_INTEGER:
+			*datum = Int64GetDatum(value->as.integer);
+			return true;
+		case PARAMETER_TYPE_BOOLEAN:
+			*datum = BoolGetDatum(value->as.boolean);
+			return true;
+		case PARAMETER_TYPE_TIMESTAMP:
+			*datum = TimestampTzGetDatum(value->as.microseconds -
+										 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+			return true;
+		case PARAMETER_TYPE_UUID:
+		{
+			pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
+
+			memcpy(uuid->data, value->as.uuid, UUID_LEN);
+			*datum = UUIDPGetDatum(uuid);
+			return true;
+		}
+		case PARAMETER_TYPE_TEXT:
+		{
+			char *converted;
+			int length;
+
+			if (!text.storable || !convert(text.data, text.length, PG_UTF8, GetDatabaseEncoding(),
+										   &converted, &length))
+				return false;
+			*datum = PointerGetDatum(cstring_to_text_with_len(converted, length));
+			return true;
+		}
+	}
+	elog(ERROR, "unrecognized parameter type: %d", (int) parameter->type);
+}
+
+static Datum
+make_list(const Parameter *parameter, Datum *elements, int count, Oid enum_type)
+{
+	switch (parameter->type)
+	{
+		case PARAMETER_TYPE_UUID:
+			return PointerGetDatum(
+				construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+		case PARAMETER_TYPE_TEXT:
+			return PointerGetDatum(
+				construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+		case PARAMETER_TYPE_ENUM:
+			return PointerGetDatum(
+				construct_array(elements, count, enum_type, sizeof(Oid), true, TYPALIGN_INT));
+		default:
+			elog(ERROR, "unexpected type of a list: %d", (int) parameter->type);
+	}
+}
+
+/* Reads one parameter into the request, or appends its errors. */
+static void
+read_parameter(Request *request, ParameterId id, const GivenTexts *given, StringInfo errors)
+{
+	const Parameter *parameter = &parameters[id];
+	Oid enum_type =
+		parameter->enum_type != NULL ? extension_type(parameter->enum_type) : InvalidOid;
+	Datum *elements = palloc(sizeof(Datum) * given->count);
+	int count = 0;
+	bool valid = true;
+
+	for (int i = 0; i < given->count; i++)
+	{
+		QueryText text = given->texts[i];
+		QueryValue value;
+		QueryError error = read_query_value(parameter, text, &value);
+
+		CHECK_FOR_INTERRUPTS();
+		if (error != QUERY_OK)
+		{
+			append_error(errors, parameter, i, text, error, &value);
+			valid = false;
+		}
+		else if (valid && make_datum(parameter, text, &value, enum_type, &elements[count]))
+			count++;
+	}
+	if (!valid)
+		return;
+	if (count == 0)
+		match_nothing(request);
+	else
+		set_parameter(request, id,
+					  parameter->is_list ? make_list(parameter, elements, count, enum_type)
+										 : elements[0],
+					  LIMIT_PAGE);
+}
+
+static Datum
+make_response(FunctionCallInfo fcinfo, int status, const char *headers, Datum body)
+{
+	TupleDesc descriptor;
+	Datum values[3];
+	bool isnull[3] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("function returning record called in context that cannot accept type record")));
+	values[0] = Int32GetDatum(status);
+	values[1] = CStringGetTextDatum(headers);
+	values[2] = body;
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, isnull));
+}
+
+/* batches.http_get_all_batches(query_string text, out status integer, out headers json, out body json) */
+PG_FUNCTION_INFO_V1(batches_http_get_all_batches);
+Datum
+batches_http_get_all_batches(PG_FUNCTION_ARGS)
+{
+	GivenTexts given[N_PARAMETERS] = {0};
+	Request request;
+	StringInfoData errors;
+	char *content_range;
+	text *document;
+	int64 total;
+	int64 rows;
+
+	if (authenticated_user_id() == NULL)
+		return make_response(
+			fcinfo, 401, "{}",
+			CStringGetTextDatum(
+				"{\"status\":\"fail\",\"message\":\"Unauthorized\",\"code\":\"401\","
+				"\"data\":{\"description\":\"There is no authenticated user.\"}}"));
+
+	if (!PG_ARGISNULL(0))
+	{
+		text *query = PG_GETARG_TEXT_PP(0);
+		char *converted;
+		int length;
+
+		if (!convert(VARDATA_ANY(query), VARSIZE_ANY_EXHDR(query), GetDatabaseEncoding(), PG_UTF8,
+					 &converted, &length))
+		{
+			converted = VARDATA_ANY(query);
+			length = VARSIZE_ANY_EXHDR(query);
+		}
+		collect_texts(converted, length, given);
+	}
+	init_request(&request, LIMIT_PAGE);
+	initStringInfo(&errors);
+	for (int id = 0; id < N_PARAMETERS; id++)
+		if (given[id].count > 0)
+			read_parameter(&request, id, &given[id], &errors);
+	if (errors.len > 0)
+		return make_response(
+			fcinfo, 422, "{}",
+			PointerGetDatum(cstring_to_text(psprintf(
+				"{\"status\":\"fail\",\"message\":\"Unprocessable Entity\",\"code\":\"422\","
+				"\"data\":{\"description\":[%s]}}",
+				errors.data))));
+
+	scan_begin(&request);
+	document = render_document(&request, &total, &rows);
+	content_range = rows == 0 ? psprintf("*/" INT64_FORMAT, total)
+							  : psprintf(INT64_FORMAT "-" INT64_FORMAT "/" INT64_FORMAT,
+										 request.offset + 1, request.offset + rows, total);
+	return make_response(fcinfo, 200,
+						 psprintf("{\"Access-Control-Expose-Headers\":\"Content-Range\","
+								  "\"Content-Range\":\"%s\"}",
+								  content_range),
+						 PointerGetDatum(document));
+}

@@ -1,0 +1,12 @@
+/*
+ * list.h
+ *		The document of a request.
+ */
+#ifndef BATCHES_LIST_H
+#define BATCHES_LIST_H
+
+#include "filter.h"
+
+extern text *render_document(const Request *request, int64 *total, int64 *rows);
+
+#endif /* BATCHES_LIST_H */

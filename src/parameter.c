@@ -1,0 +1,178 @@
+/*
+ * parameter.c
+ *		The table of parameters: the one place that describes them.
+ *
+ * The SQL functions declare the same names, the filters first; the endpoint reads
+ * the same names from a query string. Plain C, as its header.
+ */
+#include <stddef.h>
+
+#include "parameter.h"
+
+static const char *const order_by_labels[] = {
+	"created_at", "updated_at", "start_datetime", "end_datetime",   "id",
+	"status",     "open",       "complete",       "priority",       "device_type",
+	"user_id",    "project_id", "jobs_count",     "queue_priority", NULL,
+};
+
+static const char *const direction_labels[] = {"ASC", "DESC", NULL};
+
+static const char *const batch_status_labels[] = {
+	"PENDING", "RUNNING", "DONE", "CANCELED", "CANCELING", "TIMED_OUT", "ERROR", "PAUSED", NULL,
+};
+
+static const char *const queue_priority_labels[] = {
+	"CRITICAL", "HIGH", "MEDIUM", "LOW", "FREE", NULL,
+};
+
+const Parameter parameters[N_PARAMETERS] = {
+	[PARAMETER_ORDER_BY] =
+		{
+			.name = "order_by",
+			.type = PARAMETER_TYPE_LITERAL,
+			.labels = order_by_labels,
+		},
+	[PARAMETER_ORDER_BY_DIRECTION] =
+		{
+			.name = "order_by_direction",
+			.type = PARAMETER_TYPE_LITERAL,
+			.labels = direction_labels,
+		},
+	[PARAMETER_LIMIT] =
+		{
+			.name = "limit",
+			.type = PARAMETER_TYPE_INTEGER,
+			.lower = {.given = true, .value = 0},
+			.upper = {.given = true, .value = 101},
+		},
+	[PARAMETER_OFFSET] =
+		{
+			.name = "offset",
+			.type = PARAMETER_TYPE_INTEGER,
+			.lower = {.given = true, .inclusive = true, .value = 0},
+		},
+	[PARAMETER_ID] =
+		{
+			.name = "id",
+			.type = PARAMETER_TYPE_UUID,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_ID,
+		},
+	[PARAMETER_ID_STARTS_WITH] =
+		{
+			.name = "id__starts_with",
+			.type = PARAMETER_TYPE_TEXT,
+			.comparison = COMPARE_STARTS_WITH,
+			.column = COLUMN_ID,
+		},
+	[PARAMETER_PROJECT_ID] =
+		{
+			.name = "project_id",
+			.type = PARAMETER_TYPE_UUID,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_PROJECT_ID,
+		},
+	[PARAMETER_USER_ID] =
+		{
+			.name = "user_id",
+			.type = PARAMETER_TYPE_TEXT,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_USER_ID,
+		},
+	[PARAMETER_DEVICE_TYPE] =
+		{
+			.name = "device_type",
+			.type = PARAMETER_TYPE_TEXT,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_DEVICE_TYPE,
+		},
+	[PARAMETER_STATUS] =
+		{
+			.name = "status",
+			.type = PARAMETER_TYPE_ENUM,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_STATUS,
+			.labels = batch_status_labels,
+			.enum_type = "batch_status",
+		},
+	[PARAMETER_COMPLETE] =
+		{
+			.name = "complete",
+			.type = PARAMETER_TYPE_BOOLEAN,
+			.comparison = COMPARE_EQUAL,
+			.column = COLUMN_COMPLETE,
+		},
+	[PARAMETER_OPEN] =
+		{
+			.name = "open",
+			.type = PARAMETER_TYPE_BOOLEAN,
+			.comparison = COMPARE_EQUAL,
+			.column = COLUMN_OPEN,
+		},
+	[PARAMETER_MIN_JOBS] =
+		{
+			.name = "min_jobs",
+			.type = PARAMETER_TYPE_INTEGER,
+			.comparison = COMPARE_AT_LEAST,
+			.column = COLUMN_JOBS_COUNT,
+		},
+	[PARAMETER_MAX_JOBS] =
+		{
+			.name = "max_jobs",
+			.type = PARAMETER_TYPE_INTEGER,
+			.comparison = COMPARE_AT_MOST,
+			.column = COLUMN_JOBS_COUNT,
+		},
+	[PARAMETER_START_DATE] =
+		{
+			.name = "start_date",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_LEAST,
+			.column = COLUMN_START_DATETIME,
+		},
+	[PARAMETER_END_DATE] =
+		{
+			.name = "end_date",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_MOST,
+			.column = COLUMN_END_DATETIME,
+		},
+	[PARAMETER_QUEUE_PRIORITY] =
+		{
+			.name = "queue_priority",
+			.type = PARAMETER_TYPE_ENUM,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_QUEUE_PRIORITY,
+			.labels = queue_priority_labels,
+			.enum_type = "queue_priority",
+		},
+	[PARAMETER_TAG] =
+		{
+			.name = "tag",
+			.type = PARAMETER_TYPE_TEXT,
+			.comparison = COMPARE_HAS,
+			.column = COLUMN_TAGS,
+		},
+	[PARAMETER_CREATED_AFTER] =
+		{
+			.name = "created_after",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_LEAST,
+			.column = COLUMN_CREATED_AT,
+			.sql_only = true,
+		},
+	[PARAMETER_CREATED_BEFORE] =
+		{
+			.name = "created_before",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_MOST,
+			.column = COLUMN_CREATED_AT,
+			.sql_only = true,
+		},
+};
