@@ -15,7 +15,8 @@ OBJS = \
 	src/query.o \
 	src/row.o \
 	src/scan.o \
-	src/scan_sql.o
+	src/scan_sql.o \
+	src/user.o
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 

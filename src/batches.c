@@ -1,6 +1,6 @@
 /*
  * batches.c
- *		The module: its settings, the authenticated user, its objects by name.
+ *		The module, and its objects by name.
  *
  * Nothing here caches an OID: the extension and its tables can be dropped and
  * made anew while the library stays loaded.
@@ -21,27 +21,13 @@
 
 PG_MODULE_MAGIC;
 
-/* batches.user_id */
-static char *user_id_setting = NULL;
-
 void _PG_init(void);
 
 void
 _PG_init(void)
 {
-	DefineCustomStringVariable(
-		"batches.user_id", "The authenticated user, whose projects' batches are listed.",
-		"Empty means that there is none.", &user_id_setting, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	define_user_settings();
 	MarkGUCPrefixReserved("batches");
-}
-
-/* The authenticated user, or NULL. */
-const char *
-authenticated_user_id(void)
-{
-	if (user_id_setting == NULL || user_id_setting[0] == '\0')
-		return NULL;
-	return user_id_setting;
 }
 
 /* The OID of one of the extension's types. */
@@ -98,18 +84,6 @@ require_column(TupleDesc descriptor, const char *table, const char *name, Oid ty
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of \"%s.%s\" does not exist", name, BATCHES_SCHEMA, table)));
-}
-
-/* batches.current_user_id() returns text */
-PG_FUNCTION_INFO_V1(batches_current_user_id);
-Datum
-batches_current_user_id(PG_FUNCTION_ARGS)
-{
-	const char *user_id = authenticated_user_id();
-
-	if (user_id == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(user_id));
 }
 
 static int

@@ -10,10 +10,13 @@
 #define BATCHES_SCHEMA "batches"
 
 /* batches.c */
-extern const char *authenticated_user_id(void);
 extern Oid extension_type(const char *name);
 extern Oid require_table(const char *name);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,
 								 Oid type);
+
+/* user.c */
+extern void define_user_settings(void);
+extern const char *authenticated_user_id(void);
 
 #endif /* BATCHES_H */

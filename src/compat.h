@@ -16,4 +16,22 @@
 #include "varatt.h"
 #endif
 
+/* Since 16, the actions of the JSON parser return whether to go on. */
+#if PG_VERSION_NUM >= 160000
+#define JSON_ACTION_RESULT JsonParseErrorType
+#define JSON_ACTION_DONE JSON_SUCCESS
+#else
+#define JSON_ACTION_RESULT void
+#define JSON_ACTION_DONE
+#endif
+
+/* Since 17, the caller may provide the lexer's memory, and the text is const. */
+#if PG_VERSION_NUM >= 170000
+#define make_json_lex_context(json, length, encoding)                                              \
+	makeJsonLexContextCstringLen(NULL, json, length, encoding, true)
+#else
+#define make_json_lex_context(json, length, encoding)                                              \
+	makeJsonLexContextCstringLen(unconstify(char *, json), length, encoding, true)
+#endif
+
 #endif /* BATCHES_COMPAT_H */

@@ -342,7 +342,7 @@ read_integer(QueryText text, QueryValue *value)
 	if (i < rest.length && (rest.data[i] == '+' || rest.data[i] == '-'))
 		negative = rest.data[i++] == '-';
 
-	/* Leading zeros; once they are there, a minus may come behind them, too */
+	/* Leading zeros; pydantic takes a minus, and an underscore, behind them, too */
 	if (i < rest.length && rest.data[i] == '0')
 	{
 		any_digit = true;
@@ -355,6 +355,8 @@ read_integer(QueryText text, QueryValue *value)
 			negative = true;
 			any_digit = false;
 			i++;
+			if (i < rest.length && rest.data[i] == '_')
+				i++;
 			if (i + 1 < rest.length && rest.data[i] == '0' && rest.data[i + 1] != '.')
 				return QUERY_INT_PARSING;
 		}

@@ -1,0 +1,129 @@
+/*
+ * user.c
+ *		The authenticated user.
+ *
+ * It is the setting batches.user_id, which takes a superuser or a granted role to
+ * set. With batches.trust_jwt_claims on it is, failing that, the subject of the
+ * claims that PostgREST has verified and put into request.jwt.claims. Any role can
+ * set that one, so trusting it is the superuser's decision.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "common/jsonapi.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "batches.h"
+
+static char *user_id = NULL;
+static bool trust_jwt_claims = false;
+
+/* Looks for the member "sub" of the outermost object. */
+typedef struct SubjectSearch
+{
+	int depth;
+	bool in_subject;
+	char *subject; /* NULL if it is no string */
+} SubjectSearch;
+
+void
+define_user_settings(void)
+{
+	DefineCustomStringVariable(
+		"batches.user_id", "The authenticated user, whose projects' batches are listed.",
+		"Empty means that there is none.", &user_id, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"batches.trust_jwt_claims",
+		"Without batches.user_id, the authenticated user is the \"sub\" of request.jwt.claims.",
+		NULL, &trust_jwt_claims, false, PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+static JSON_ACTION_RESULT
+enter(void *arg)
+{
+	((SubjectSearch *) arg)->depth++;
+	return JSON_ACTION_DONE;
+}
+
+static JSON_ACTION_RESULT
+leave(void *arg)
+{
+	((SubjectSearch *) arg)->depth--;
+	return JSON_ACTION_DONE;
+}
+
+static JSON_ACTION_RESULT
+enter_member(void *arg, char *name, bool isnull)
+{
+	SubjectSearch *search = arg;
+
+	/* A repeated member replaces the one before. */
+	if (search->depth == 1)
+	{
+		search->in_subject = strcmp(name, "sub") == 0;
+		if (search->in_subject)
+			search->subject = NULL;
+	}
+	return JSON_ACTION_DONE;
+}
+
+static JSON_ACTION_RESULT
+take_scalar(void *arg, char *token, JsonTokenType type)
+{
+	SubjectSearch *search = arg;
+
+	if (search->depth == 1 && search->in_subject && type == JSON_TOKEN_STRING)
+		search->subject = token;
+	return JSON_ACTION_DONE;
+}
+
+/* The subject of a JSON object, or NULL if there is none or it is not JSON. */
+static const char *
+subject_of(const char *claims)
+{
+	SubjectSearch search = {0};
+	JsonSemAction actions = {
+		.semstate = &search,
+		.object_start = enter,
+		.object_end = leave,
+		.array_start = enter,
+		.array_end = leave,
+		.object_field_start = enter_member,
+		.scalar = take_scalar,
+	};
+	JsonLexContext *lex = make_json_lex_context(claims, strlen(claims), GetDatabaseEncoding());
+
+	if (pg_parse_json(lex, &actions) != JSON_SUCCESS)
+		return NULL;
+	return search.subject;
+}
+
+/* The authenticated user, or NULL. */
+const char *
+authenticated_user_id(void)
+{
+	const char *user = user_id;
+
+	if (trust_jwt_claims && (user == NULL || user[0] == '\0'))
+	{
+		const char *claims = GetConfigOption("request.jwt.claims", true, false);
+
+		user = claims == NULL ? NULL : subject_of(claims);
+	}
+	return user == NULL || user[0] == '\0' ? NULL : user;
+}
+
+/* batches.current_user_id() returns text */
+PG_FUNCTION_INFO_V1(batches_current_user_id);
+Datum
+batches_current_user_id(PG_FUNCTION_ARGS)
+{
+	const char *user = authenticated_user_id();
+
+	if (user == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(user));
+}
