@@ -406,3 +406,65 @@ create function @extschema@.http_get_all_batches(
   as 'MODULE_PATHNAME', 'batches_http_get_all_batches';
 comment on function @extschema@.http_get_all_batches is
   'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 401 or 422, the headers as a JSON object, and the body. What the request says never raises an error.';
+
+--
+-- PostgREST
+--
+
+create function @extschema@.postgrest_get_all_batches() returns json
+  language plpgsql stable parallel restricted cost 2000
+  set search_path = pg_catalog, pg_temp
+  as $postgrest_get_all_batches$
+declare
+  response record;
+begin
+  select * into response
+    from @extschema@.http_get_all_batches(
+      nullif(current_setting('request.headers', true), '')::json ->> 'x-query-string');
+  perform set_config('response.status', response.status::text, true),
+          set_config('response.headers', coalesce(
+            (select json_agg(json_build_object(h.key, h.value)) from json_each_text(response.headers) h),
+            '[]')::text, true);
+  return response.body;
+end
+$postgrest_get_all_batches$;
+comment on function @extschema@.postgrest_get_all_batches() is
+  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body.';
+
+create function @extschema@.create_postgrest_api(schema name, anonymous_role name, web_role name)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $create_postgrest_api$
+declare
+  listing constant regprocedure := (
+    select p.oid from pg_proc p
+     where p.pronamespace = '@extschema@'::regnamespace and p.proname = 'get_all_batches');
+  parameters constant text := pg_get_function_arguments(listing);
+  arguments constant text := (
+    select string_agg('$' || n, ', ' order by n) from pg_proc p, generate_series(1, p.pronargs) n where p.oid = listing);
+begin
+  if not exists (select from pg_namespace where nspname = schema) then
+    execute format('create schema %I', schema);
+  end if;
+  execute format(
+    'create or replace function %I.get_all_batches(%s) returns json language sql stable
+     return @extschema@.get_all_batches(%s)', schema, parameters, arguments);
+  execute format(
+    'create or replace function %I.batches() returns json language sql stable
+     return @extschema@.postgrest_get_all_batches()', schema);
+  execute format('comment on function %I.get_all_batches is %L', schema,
+$comment$Get All Batches
+A page of the authenticated user's batches with job counts by status, filtered, ordered and paginated by the arguments. Send them as a JSON object with POST: a list is a JSON array, "limit" is 1 to 100, and dates are inclusive.$comment$);
+  execute format('comment on function %I.batches() is %L', schema,
+$comment$Get All Batches, as GET /api/v1/batches answers it
+Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401 or 422 with the API's own body, and the header Content-Range.$comment$);
+
+  execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
+  execute format('grant execute on function %1$I.get_all_batches, %1$I.batches() to %2$I, %3$I',
+                 schema, anonymous_role, web_role);
+  execute format('grant select on @extschema@.batch, @extschema@.job, @extschema@.project_member to %I', web_role);
+end
+$create_postgrest_api$;
+comment on function @extschema@.create_postgrest_api(name, name, name) is
+  'Makes a schema for PostgREST to expose, with the functions get_all_batches(...) and batches(), and grants an anonymous and a web role what they need. Can be called again.';
