@@ -48,6 +48,21 @@ create function @extschema@.protect_job_counts() returns trigger
 comment on function @extschema@.protect_job_counts() is
   'Trigger on batches.batch: a new batch starts without jobs, and only batches.count_jobs() changes the job counts.';
 
+-- The foreign key looks when the statement ends: by then the jobs may have moved
+-- along, and would be counted twice.
+create function @extschema@.protect_key() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $protect_key$
+begin
+  raise exception 'batch % has jobs and keeps its project and id', old.id
+    using errcode = 'foreign_key_violation',
+          hint = 'Delete its jobs, or move them to another batch, first.';
+end
+$protect_key$;
+comment on function @extschema@.protect_key() is
+  'Trigger on batches.batch: refuses to change the project or the id of a batch with jobs.';
+
 --
 -- Analytics
 --
@@ -149,7 +164,10 @@ begin
     webhook text,
     start_datetime timestamptz,
     end_datetime timestamptz,
-    queue_priority @extschema@.queue_priority not null default 'MEDIUM'
+    queue_priority @extschema@.queue_priority not null default 'MEDIUM',
+    -- A batch that one statement deletes and inserts again would get below.
+    constraint batch_job_counts_check check (
+      least(jobs_count, pending_jobs, running_jobs, done_jobs, error_jobs, canceled_jobs, canceling_jobs) >= 0)
   )
   -- Room for the heap-only updates that a change of a job's status makes.
   with (fillfactor = 90);
@@ -200,6 +218,10 @@ begin
           (new.jobs_count, new.pending_jobs, new.running_jobs, new.done_jobs,
            new.error_jobs, new.canceled_jobs, new.canceling_jobs))
     execute function @extschema@.protect_job_counts();
+  create trigger protect_key after update on @extschema@.batch
+    for each row
+    when (old.jobs_count > 0 and (old.project_id, old.id) is distinct from (new.project_id, new.id))
+    execute function @extschema@.protect_key();
 
   -- A user sees what belongs to the user's projects. The projects are an array
   -- of an uncorrelated subquery: looked up once, and an index can use them.

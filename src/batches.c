@@ -58,10 +58,20 @@ require_table(const char *name)
 	return table;
 }
 
-/*
- * The number of a column of a table or of what stands in for it, which must have
- * the type that create_tables() gives it: its values are taken for that.
- */
+/* Checks that a column has the type that create_tables() gives it: its values are taken for that. */
+void
+check_column_type(const char *table, const char *column, Oid actual, Oid expected)
+{
+	if (actual != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of \"%s.%s\" has type %s instead of %s", column,
+						BATCHES_SCHEMA, table, format_type_be(actual), format_type_be(expected)),
+				 errhint("The columns must have the types that %s.create_tables() gives them.",
+						 BATCHES_SCHEMA)));
+}
+
+/* The number of a table's column, which must be there and have a type. */
 AttrNumber
 require_column(TupleDesc descriptor, const char *table, const char *name, Oid type)
 {
@@ -71,14 +81,7 @@ require_column(TupleDesc descriptor, const char *table, const char *name, Oid ty
 
 		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
 			continue;
-		if (attribute->atttypid != type)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("column \"%s\" of \"%s.%s\" has type %s instead of %s", name,
-							BATCHES_SCHEMA, table, format_type_be(attribute->atttypid),
-							format_type_be(type)),
-					 errhint("The columns must have the types that %s.create_tables() gives them.",
-							 BATCHES_SCHEMA)));
+		check_column_type(table, name, attribute->atttypid, type);
 		return i + 1;
 	}
 	ereport(ERROR,

@@ -18,6 +18,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/int.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -308,6 +309,7 @@ clear_counts(void)
 {
 	QueryParameters no_parameters = {0};
 	StringInfoData sql;
+	bool left = false;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "update " BATCHES_SCHEMA ".batch b set " TOTAL_COLUMN " = 0");
@@ -317,23 +319,24 @@ clear_counts(void)
 	run_statement(sql.data, &no_parameters);
 
 	/*
-	 * TRUNCATE also removes jobs that the transaction's snapshot does not see;
-	 * the update did not find their batches.
+	 * TRUNCATE also removes jobs that the transaction's snapshot does not see: the
+	 * update has not found their batches. And a trigger may have prevented it.
 	 */
-	if (IsolationUsesXactSnapshot())
-	{
-		bool found = false;
-
-		PushActiveSnapshot(GetLatestSnapshot());
-		run_query("select 1 from " BATCHES_SCHEMA ".batch b where b." TOTAL_COLUMN
-				  " operator(pg_catalog.<>) 0 limit 1",
-				  &no_parameters, note_row, &found);
-		PopActiveSnapshot();
-		if (found)
-			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-							errmsg("could not serialize access due to concurrent update"),
-							errhint("The transaction might succeed if retried.")));
-	}
+	PushActiveSnapshot(GetLatestSnapshot());
+	run_query("select 1 from " BATCHES_SCHEMA ".batch b where b." TOTAL_COLUMN
+			  " operator(pg_catalog.<>) 0 limit 1",
+			  &no_parameters, note_row, &left);
+	PopActiveSnapshot();
+	if (left && IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errhint("The transaction might succeed if retried.")));
+	if (left)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("the job counts could not be cleared"),
+				 errhint("No trigger or rule on %s.batch may prevent the update of its counts.",
+						 BATCHES_SCHEMA)));
 }
 
 static void
@@ -528,6 +531,14 @@ state_counts(ArrayType *state)
 	return (int64 *) ARR_DATA_PTR(state);
 }
 
+static void
+add_count(int64 *count, int64 more)
+{
+	if (pg_add_s64_overflow(*count, more, count))
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("bigint out of range")));
+}
+
 static ArrayType *
 changeable_state(FunctionCallInfo fcinfo)
 {
@@ -547,7 +558,7 @@ batches_jobs_count_accum(PG_FUNCTION_ARGS)
 	if (fcinfo->flinfo->fn_extra == NULL)
 		fcinfo->flinfo->fn_extra =
 			MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(JobStatusOids));
-	counts[job_status_index(PG_GETARG_OID(1), fcinfo->flinfo->fn_extra)]++;
+	add_count(&counts[job_status_index(PG_GETARG_OID(1), fcinfo->flinfo->fn_extra)], 1);
 	PG_RETURN_ARRAYTYPE_P(state);
 }
 
@@ -561,7 +572,7 @@ batches_jobs_count_combine(PG_FUNCTION_ARGS)
 	const int64 *more = state_counts(PG_GETARG_ARRAYTYPE_P(1));
 
 	for (int i = 0; i < N_JOB_STATUSES; i++)
-		counts[i] += more[i];
+		add_count(&counts[i], more[i]);
 	PG_RETURN_ARRAYTYPE_P(state);
 }
 

@@ -21,11 +21,11 @@ static void
 collect_project(TupleTableSlot *slot, void *arg)
 {
 	ArrayBuildState *projects = arg;
-	AttrNumber number =
-		require_column(slot->tts_tupleDescriptor, "project_member", "project_id", UUIDOID);
 	bool isnull;
-	Datum project = slot_getattr(slot, number, &isnull);
+	Datum project = slot_getattr(slot, 1, &isnull);
 
+	check_column_type("project_member", "project_id",
+					  TupleDescAttr(slot->tts_tupleDescriptor, 0)->atttypid, UUIDOID);
 	if (!isnull)
 		accumArrayResult(projects, project, false, UUIDOID, projects->mcontext);
 }

@@ -23,10 +23,7 @@ typedef struct PageReader
 {
 	BatchRowCallback callback;
 	void *arg;
-	/* Where the columns are, as the first row tells. */
-	bool found_columns;
-	AttrNumber columns[N_COLUMNS];
-	AttrNumber counts[N_JOB_STATUSES];
+	bool checked; /* the types of the first row's columns */
 } PageReader;
 
 /* The SQL expression of a column that has one. */
@@ -161,30 +158,33 @@ append_select_list(StringInfo sql)
 			for (int i = 0; i < N_JOB_STATUSES; i++)
 				appendStringInfo(sql, ", b.%s", job_statuses[i].column);
 		else
-			appendStringInfo(sql, "%s%s as %s", joiner, column_expression(column),
-							 batch_columns[column].name);
+			appendStringInfo(sql, "%s%s", joiner, column_expression(column));
 		joiner = ", ";
 	}
 }
 
-/* A view or another table may stand in for "batch": its columns must be what we take them for. */
+/*
+ * A view or another table may stand in for "batch": the types must be what we take
+ * them for. By position, as a row that a parallel worker sends has no names.
+ */
 static void
-find_columns(PageReader *reader, TupleDesc descriptor)
+check_types(TupleDesc descriptor)
 {
+	int i = 0;
+
 	for (int column = 0; column < N_COLUMNS; column++)
 	{
 		ColumnType type = batch_columns[column].type;
-		Oid type_oid = column_type_oid(type);
+		Oid expected = column_type_oid(type);
 
 		if (type == COLUMN_TYPE_JOB_COUNTS)
-			for (int i = 0; i < N_JOB_STATUSES; i++)
-				reader->counts[i] =
-					require_column(descriptor, "batch", job_statuses[i].column, type_oid);
+			for (int status = 0; status < N_JOB_STATUSES; status++)
+				check_column_type("batch", job_statuses[status].column,
+								  TupleDescAttr(descriptor, i++)->atttypid, expected);
 		else
-			reader->columns[column] =
-				require_column(descriptor, "batch", batch_columns[column].name, type_oid);
+			check_column_type("batch", batch_columns[column].name,
+							  TupleDescAttr(descriptor, i++)->atttypid, expected);
 	}
-	reader->found_columns = true;
 }
 
 static void
@@ -192,25 +192,25 @@ read_row(TupleTableSlot *slot, void *arg)
 {
 	PageReader *reader = arg;
 	BatchRow row = {0};
+	int i = 0;
 
-	if (!reader->found_columns)
-		find_columns(reader, slot->tts_tupleDescriptor);
+	if (!reader->checked)
+		check_types(slot->tts_tupleDescriptor);
+	reader->checked = true;
+
 	slot_getallattrs(slot);
 	for (int column = 0; column < N_COLUMNS; column++)
 	{
-		int i = reader->columns[column] - 1;
-
 		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
+		{
+			for (int status = 0; status < N_JOB_STATUSES; status++, i++)
+				if (!slot->tts_isnull[i])
+					row.job_counts[status] = DatumGetInt32(slot->tts_values[i]);
 			continue;
+		}
 		row.values[column] = slot->tts_values[i];
 		row.isnull[column] = slot->tts_isnull[i];
-	}
-	for (int status = 0; status < N_JOB_STATUSES; status++)
-	{
-		int i = reader->counts[status] - 1;
-
-		if (!slot->tts_isnull[i])
-			row.job_counts[status] = DatumGetInt32(slot->tts_values[i]);
+		i++;
 	}
 	reader->callback(&row, reader->arg);
 }

@@ -1,0 +1,354 @@
+-- Who sees what: the authenticated user, the role, row-level security and policies of an administrator's own.
+
+\set QUIET 1
+\set ON_ERROR_STOP 1
+\pset format unaligned
+\pset tuples_only on
+\pset pager off
+
+begin;
+-- Before the library is loaded: what a role without the right sets does not make it somebody, now or after loading.
+create role batches_test_reader;
+create role batches_test_stranger;
+set local role batches_test_stranger;
+do $$
+begin
+  set local batches.user_id = 'ann';
+exception when insufficient_privilege then
+  null;
+end $$;
+reset role;
+set local client_min_messages = error;
+select batches.current_user_id() is distinct from 'ann' as not_ann \gset early_
+
+select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
+ where e.extname = 'pgtap' \gset
+set local search_path = :"pgtap", pg_temp;
+set local client_min_messages = warning;
+set local batches.user_id = '';
+set local row_security = on;
+truncate batches.batch, batches.job, batches.project_member;
+
+select plan(100);
+
+select is(:'early_not_ann'::boolean, true, 'a role without the right cannot set the user before the library is loaded');
+
+--
+-- Three projects with 4, 2 and 1 batches; ann is in the first two, bob in the second, eve in none
+--
+
+create function pg_temp.p(n int) returns uuid language sql immutable
+  return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+create function pg_temp.b(n int) returns uuid language sql immutable
+  return ('b0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+insert into batches.batch (project_id, id, status, device_type, user_id, created_at, tags)
+select pg_temp.p(case when n <= 4 then 1 when n <= 6 then 2 else 3 end), pg_temp.b(n),
+       case when n % 2 = 0 then 'ERROR' else 'DONE' end::batches.batch_status, 'FRESNEL',
+       -- Who made a batch says nothing about who sees it.
+       'eve', '2025-01-01Z'::timestamptz + n * interval '1 hour', array['tag-' || n]
+  from generate_series(1, 7) n;
+insert into batches.job (project_id, batch_id) select project_id, id from batches.batch, generate_series(1, 2);
+insert into batches.project_member (project_id, user_id)
+values (pg_temp.p(1), 'ann'), (pg_temp.p(2), 'ann'), (pg_temp.p(2), 'bob');
+
+grant usage on schema batches to batches_test_reader, batches_test_stranger;
+grant select on batches.batch, batches.job, batches.project_member to batches_test_reader;
+create role batches_test_analyst bypassrls;
+grant usage on schema batches to batches_test_analyst;
+grant select on batches.batch, batches.job, batches.project_member to batches_test_analyst;
+
+-- Everything that a role and a user see of the batches, by all ways there are, or the SQLSTATE of each that fails:
+-- the list, the count, the document and its total, and plain queries of the three tables.
+create function pg_temp.value_of(expression text) returns text language plpgsql as $$
+declare
+  result text;
+begin
+  execute 'select ' || expression into result;
+  return result;
+exception when others then
+  return sqlstate;
+end $$;
+create function pg_temp.numbers(ids uuid[]) returns text language sql immutable
+  return (select coalesce(string_agg(right(i::text, 2)::int::text, ',' order by i), '') from unnest(ids) i);
+create function pg_temp.seen(as_role text, as_user text, arguments text default '') returns text language plpgsql as $$
+declare
+  result text;
+begin
+  perform set_config('batches.user_id', as_user, true);
+  perform set_config('role', as_role, true);
+  result := concat_ws(' ',
+    'list', pg_temp.value_of('pg_temp.numbers(array(select l.id from batches.list_batches(' || arguments || ') l))'),
+    'count', pg_temp.value_of('batches.count_batches(' || arguments || ')'),
+    'document', pg_temp.value_of(
+      'pg_temp.numbers(array(select (i->>''id'')::uuid from json_array_elements(d->''data'') i))'
+      ' || '' of '' || (d->''pagination''->>''total'')'
+      ' from batches.get_all_batches(' || arguments || ') d'));
+  perform set_config('role', 'none', true);
+  perform set_config('batches.user_id', '', true);
+  return result;
+end $$;
+create function pg_temp.seen_plainly(as_role text, as_user text) returns text language plpgsql as $$
+declare
+  result text;
+begin
+  perform set_config('batches.user_id', as_user, true);
+  perform set_config('role', as_role, true);
+  result := concat_ws(' ',
+    'batches', pg_temp.value_of('pg_temp.numbers(array(select id from batches.batch))'),
+    'jobs of', pg_temp.value_of('pg_temp.numbers(array(select distinct batch_id from batches.job))'),
+    'members', pg_temp.value_of(
+      'string_agg(right(project_id::text, 1) || user_id, '','' order by user_id, project_id) from batches.project_member'));
+  perform set_config('role', 'none', true);
+  perform set_config('batches.user_id', '', true);
+  return result;
+end $$;
+
+--
+-- Roles and users
+--
+
+select is(pg_temp.seen('none', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
+          'an owner without a user lists and counts all');
+select is(pg_temp.seen('none', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'an owner sees what its user sees');
+select is(pg_temp.seen('none', 'bob'), 'list 5,6 count 2 document 5,6 of 2', 'another user sees other projects');
+select is(pg_temp.seen('none', 'eve'), 'list  count 0 document  of 0',
+          'a user without project sees nothing, also what is its own');
+select is(pg_temp.seen('none', 'Ann'), 'list  count 0 document  of 0', 'case matters in the user');
+select is(pg_temp.seen('none', 'ann '), 'list  count 0 document  of 0', 'a space matters in the user');
+select is(pg_temp.seen('none', 'x'' or true --'), 'list  count 0 document  of 0', 'a user is no SQL');
+select is(pg_temp.seen('batches_test_analyst', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
+          'a role that bypasses row-level security lists and counts all');
+select is(pg_temp.seen('batches_test_analyst', 'bob'), 'list 5,6 count 2 document 5,6 of 2',
+          'a role that bypasses row-level security sees what its user sees');
+select is(pg_temp.seen('batches_test_reader', ''), 'list  count 0 document 28000',
+          'a plain role without a user sees nothing');
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'a plain role sees what its user sees');
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document 5,6 of 2', 'and another user''s');
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list  count 0 document  of 0',
+          'and nothing of a user without project');
+
+select is(pg_temp.seen_plainly('batches_test_reader', ''), 'batches  jobs of  members',
+          'plain queries of a plain role without a user find nothing');
+select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,2,3,4,5,6 jobs of 1,2,3,4,5,6 members 1ann,2ann',
+          'plain queries find what the user sees');
+select is(pg_temp.seen_plainly('batches_test_reader', 'bob'), 'batches 5,6 jobs of 5,6 members 2bob',
+          'plain queries find what another user sees, and no other member');
+select is(pg_temp.seen_plainly('batches_test_reader', 'eve'), 'batches  jobs of  members',
+          'plain queries of a user without project find nothing');
+select is(pg_temp.seen_plainly('batches_test_analyst', 'bob'),
+          'batches 1,2,3,4,5,6,7 jobs of 1,2,3,4,5,6,7 members 1ann,2ann,2bob',
+          'plain queries of a role that bypasses row-level security find all');
+
+-- Rights on tables and schema.
+select is(pg_temp.seen('batches_test_stranger', ''), 'list 42501 count 42501 document 28000',
+          'a role that may not read batches does not');
+select is(pg_temp.seen('batches_test_stranger', 'ann'), 'list 42501 count 42501 document 42501',
+          'a role that may not read batches does not for a user either');
+select is(pg_temp.seen('batches_test_stranger', 'ann', 'id__starts_with => ''-'''), 'list 42501 count 42501 document 42501',
+          'a role that may not read batches may not for what matches nothing either');
+grant select on batches.project_member to batches_test_stranger;
+select is(pg_temp.seen('batches_test_stranger', 'ann'), 'list 42501 count 42501 document 42501',
+          'a role that may read the members alone does not read batches');
+revoke select on batches.project_member from batches_test_stranger;
+grant select on batches.batch to batches_test_stranger;
+select is(pg_temp.seen('batches_test_stranger', 'ann'), 'list 42501 count 42501 document 42501',
+          'a role that may not read the members does not read batches');
+revoke select on batches.batch from batches_test_stranger;
+revoke usage on schema batches from batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 42501 count 42501 document 42501',
+          'a role without the schema has none of it');
+grant usage on schema batches to batches_test_reader;
+set local row_security = off;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 42501 count 42501 document 42501',
+          'row_security = off is an error where it would show more');
+set local row_security = on;
+
+--
+-- No parameter reaches further
+--
+
+select is(pg_temp.seen(role, 'bob', arguments), expected, what || ' (' || role || ')')
+  from unnest(array['none', 'batches_test_reader', 'batches_test_analyst']) role,
+       (values
+    ('id => ''{b0000000-0000-0000-0000-000000000001}''', 'list  count 0 document  of 0', 'the id of a foreign batch finds nothing'),
+    ('id => ''{b0000000-0000-0000-0000-000000000001,b0000000-0000-0000-0000-000000000005}''', 'list 5 count 1 document 5 of 1',
+     'a foreign id beside an own one finds the own'),
+    ('project_id => ''{a0000000-0000-0000-0000-000000000001}''', 'list  count 0 document  of 0', 'a foreign project is empty'),
+    ('project_id => ''{a0000000-0000-0000-0000-000000000003,a0000000-0000-0000-0000-000000000002}''',
+     'list 5,6 count 2 document 5,6 of 2', 'a foreign project adds nothing'),
+    ('user_id => ''{eve}''', 'list 5,6 count 2 document 5,6 of 2', 'the maker of foreign batches finds own ones'),
+    ('tag => ''tag-1''', 'list  count 0 document  of 0', 'the tag of a foreign batch finds nothing'),
+    ('id__starts_with => ''b0000000-0000-0000-0000-000000000007''', 'list  count 0 document  of 0', 'a foreign id finds nothing'),
+    ('id__starts_with => ''b''', 'list 5,6 count 2 document 5,6 of 2', 'the start of all ids finds own ones'),
+    ('min_jobs => 2, max_jobs => 2', 'list 5,6 count 2 document 5,6 of 2', 'the number of jobs of all finds own ones'),
+    ('created_before => ''infinity''', 'list 5,6 count 2 document 5,6 of 2', 'any date finds own ones')) v (arguments, expected, what);
+set local batches.user_id = 'bob';
+select is(array(select l.id from batches.list_batches(order_by => name, order_by_direction => 'ASC', "offset" => start) l),
+          case start when 0 then array[pg_temp.b(5), pg_temp.b(6)] else '{}' end,
+          'an offset of ' || start || ' in order by ' || name || ' counts own batches alone')
+  from unnest(array['created_at', 'id', 'project_id']) name, unnest(array[0, 2]) start;
+set local batches.user_id = '';
+
+--
+-- The setting
+--
+
+create function pg_temp.state_as(as_role text, statement text) returns text language plpgsql as $$
+declare
+  state text := '00000';
+begin
+  perform set_config('role', as_role, true);
+  begin
+    execute statement;
+  exception when others then
+    state := sqlstate;
+  end;
+  perform set_config('role', 'none', true);
+  return state;
+end $$;
+select is(pg_temp.state_as('batches_test_reader', statement), '42501', 'a plain role cannot: ' || statement)
+  from unnest(array[
+    $$ set batches.user_id = 'ann' $$, $$ set local batches.user_id = 'ann' $$,
+    $$ select set_config('batches.user_id', 'ann', true) $$, $$ select set_config('batches.user_id', 'ann', false) $$,
+    $$ alter role batches_test_reader set batches.user_id = 'ann' $$,
+    $$ update pg_settings set setting = 'ann' where name = 'batches.user_id' $$]) statement;
+create schema batches_test_scratch authorization batches_test_reader;
+select isnt(pg_temp.state_as('batches_test_reader', $$
+  create function batches_test_scratch.as_ann() returns bigint language sql set batches.user_id = 'ann'
+    as 'select batches.count_batches()';
+  select batches_test_scratch.as_ann() $$), '00000', 'a plain role cannot make a function that sets the user');
+select is(batches.current_user_id(), null, 'after all attempts there is no user');
+grant set on parameter batches.user_id to batches_test_analyst;
+select is(pg_temp.state_as('batches_test_analyst', $$ set local batches.user_id = 'bob' $$), '00000',
+          'a role that was granted the setting can set it');
+select is(batches.current_user_id(), 'bob', 'current_user_id() is the user that was set');
+set local batches.user_id = '';
+select is(batches.current_user_id(), null, 'an empty setting is no user');
+select is(pg_temp.state_as('batches_test_analyst', $$ set local batches.user_id = 'ann' $$), '00000', 'and again');
+select is(pg_temp.state_as('batches_test_reader', $$ set local batches.user_id = 'bob' $$), '42501',
+          'while another role cannot');
+select is(batches.current_user_id(), 'ann', 'and the user stays');
+set local batches.user_id = '';
+
+-- Claims of a token count for nothing unless the administrator says so.
+select set_config('request.jwt.claims', '{"sub": "ann", "role": "web"}', true) as claims \gset
+select is(batches.current_user_id(), null, 'claims of a token make no user by default');
+select is(pg_temp.seen('batches_test_reader', ''), 'list  count 0 document 28000',
+          'claims of a token show nothing by default');
+select set_config('request.jwt.claims', '', true) as claims \gset
+
+--
+-- Changes show in the next statement
+--
+
+insert into batches.project_member (project_id, user_id) values (pg_temp.p(3), 'eve'), (pg_temp.p(1), 'eve');
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list 1,2,3,4,7 count 5 document 1,2,3,4,7 of 5',
+          'a new member sees the projects at once');
+delete from batches.project_member where user_id = 'eve' and project_id = pg_temp.p(1);
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list 7 count 1 document 7 of 1',
+          'a former member does not see the project any more');
+insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(3), pg_temp.b(9), 'FRESNEL', 'eve');
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list 7,9 count 2 document 7,9 of 2',
+          'a new batch is seen at once');
+update batches.batch set project_id = pg_temp.p(2) where id = pg_temp.b(9);
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list 7 count 1 document 7 of 1',
+          'a batch that left the project is not seen');
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6,9 count 3 document 5,6,9 of 3',
+          'a batch that came to the project is seen');
+delete from batches.batch where id = pg_temp.b(9);
+delete from batches.project_member where user_id = 'eve';
+
+--
+-- One session, many roles and users: each call has its own rights
+--
+
+create table pg_temp.turn (n int, role text, member text, expected text);
+insert into pg_temp.turn values
+  (1, 'none', '', 'list 1,2,3,4,5,6,7 count 7 document 28000'),
+  (2, 'batches_test_reader', '', 'list  count 0 document 28000'),
+  (3, 'batches_test_analyst', '', 'list 1,2,3,4,5,6,7 count 7 document 28000'),
+  (4, 'batches_test_reader', 'ann', 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6'),
+  (5, 'batches_test_reader', 'bob', 'list 5,6 count 2 document 5,6 of 2'),
+  (6, 'batches_test_stranger', 'bob', 'list 42501 count 42501 document 42501'),
+  (7, 'none', 'bob', 'list 5,6 count 2 document 5,6 of 2'),
+  (8, 'batches_test_analyst', 'ann', 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6'),
+  (9, 'batches_test_reader', 'eve', 'list  count 0 document  of 0');
+select is_empty(
+  $$ select a.n, a.role, a.member, s.seen from (select a.*, round from pg_temp.turn a, generate_series(1, 20) round
+       order by round, (a.n * round) % 11 offset 0) a,
+       lateral (select pg_temp.seen(a.role, a.member) as seen) s where s.seen is distinct from a.expected $$,
+  'calls of many roles and users in turn see what each of them sees');
+select is_empty(
+  $$ select a.n as before, b.n from pg_temp.turn a, pg_temp.turn b,
+       lateral (select pg_temp.seen(a.role, a.member) as first, pg_temp.seen(b.role, b.member) as second) s
+      where s.first is distinct from a.expected or s.second is distinct from b.expected $$,
+  'after the calls of one role and user another sees what it sees');
+revoke select on batches.batch from batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 42501 count 42501 document 42501',
+          'a right that was revoked is gone at once');
+grant select on batches.batch to batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'a right that was granted is there at once');
+
+-- A view shows what who asks may see: the functions run with the rights of the caller.
+create view batches_test_scratch.listed as select id from batches.list_batches();
+grant select on batches_test_scratch.listed to batches_test_reader;
+set local role batches_test_reader;
+select count(*) as rows from batches_test_scratch.listed \gset view_
+reset role;
+select is(:view_rows, 0, 'a superuser''s view of the list shows a plain role what that may see');
+
+--
+-- An administrator's own policies
+--
+
+create policy no_errors on batches.batch as restrictive for select to batches_test_reader using (status <> 'ERROR');
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,3,5 count 3 document 1,3,5 of 3',
+          'a restrictive policy holds for the functions');
+select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,3,5 jobs of 1,2,3,4,5,6 members 1ann,2ann',
+          'as it holds for plain queries');
+select is(pg_temp.seen('batches_test_reader', 'ann', 'status => ''{ERROR}'''), 'list  count 0 document  of 0',
+          'no filter reaches behind the policy');
+select is(pg_temp.seen('none', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'the policy does not hold for others');
+drop policy no_errors on batches.batch;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'without the policy all is as before');
+create policy everything on batches.batch for select to batches_test_reader using (true);
+select is(pg_temp.seen('batches_test_reader', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
+          'a permissive policy shows its role all without a user');
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document 5,6 of 2',
+          'with a user it shows that user''s projects alone');
+select is(pg_temp.seen('batches_test_reader', 'eve'), 'list  count 0 document  of 0',
+          'and nothing of a user without project');
+drop policy everything on batches.batch;
+
+-- Forced on the owner.
+create role batches_test_owner;
+alter table batches.batch owner to batches_test_owner;
+alter table batches.project_member owner to batches_test_owner;
+grant usage on schema batches to batches_test_owner;
+select is(pg_temp.seen('batches_test_owner', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
+          'an ordinary owner without a user sees all');
+alter table batches.batch force row level security;
+select is(pg_temp.seen('batches_test_owner', ''), 'list  count 0 document 28000',
+          'an owner on whom row-level security is forced sees nothing without a user');
+select is(pg_temp.seen('batches_test_owner', 'bob'), 'list 5,6 count 2 document 5,6 of 2',
+          'and a user''s projects with a user');
+alter table batches.batch no force row level security;
+
+-- verify_job_counts() follows the caller too.
+set local session_replication_role = replica;
+update batches.batch set jobs_count = 9 where id in (pg_temp.b(1), pg_temp.b(5));
+set local session_replication_role = origin;
+set local batches.user_id = 'bob';
+set local role batches_test_reader;
+select string_agg(right(batch_id::text, 1), ',') as seen from batches.verify_job_counts() \gset wrong_
+reset role;
+set local batches.user_id = '';
+select is(:'wrong_seen'::text, '5', 'verify_job_counts() reports what the caller sees');
+
+select * from finish();
+rollback;
