@@ -54,7 +54,7 @@ is(listed('Columns of `list_batches`, keys of the document'), catalog(q{
 	  from pg_proc, unnest(proargnames, proargmodes) with ordinality a(name, mode, n)
 	 where oid = 'batches.list_batches'::regproc and mode = 't'}), 'the columns');
 is( join(' ', $readme =~ /^\| `(batches\.[a-z_]+)`/mg),
-	catalog(q{select string_agg(name, ' ' order by name) from pg_settings where name like 'batches.%'
+	catalog(q{select string_agg(name, ' ' order by name desc) from pg_settings where name like 'batches.%'
 	          and batches.current_user_id() is null}),
 	'the settings');
 my %named = map { $_ => 1 } split / /, listed('Functions');
