@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 
 #include "filter.h"
+#include "query.h"
 
 #define DEFAULT_ORDER_BY COLUMN_CREATED_AT
 #define DEFAULT_DESCENDING true
@@ -86,18 +87,6 @@ read_list(const Parameter *parameter, Datum value)
 	filter.given = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) > 0;
 	filter.value = PointerGetDatum(list);
 	return filter;
-}
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /* Makes a request match no batch: the range of its ids is empty. */

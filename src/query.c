@@ -12,7 +12,8 @@
 
 #include "query.h"
 
-static int
+/* The value of a hexadecimal digit, or -1. */
+int
 hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

@@ -58,6 +58,7 @@ typedef struct QueryValue
 	} as;
 } QueryValue;
 
+extern int hex_digit(char c);
 extern void begin_query(QueryCursor *cursor, const char *query, size_t length, char *buffer);
 extern bool next_query_pair(QueryCursor *cursor, QueryText *name, QueryText *value);
 extern const Parameter *parameter_named(QueryText name);
