@@ -116,33 +116,25 @@ error_detail(const Parameter *parameter, QueryError error, const QueryValue *val
 	}
 }
 
-/* Appends what was sent. Where the database is not UTF-8, in ASCII. */
+/*
+ * Appends what was sent. If the database lacks one of its characters, question marks
+ * stand for those that are not ASCII: an escape would be valid JSON, but PostgreSQL's
+ * operators fail on it.
+ */
 static void
 append_input(StringInfo buf, QueryText text)
 {
-	const char *done = text.data;
-	const char *end = text.data + text.length;
+	char *converted;
+	int length;
 
-	if (GetDatabaseEncoding() != PG_UTF8)
-		for (const char *p = done; p < end;)
-		{
-			pg_wchar c;
-
-			if (!IS_HIGHBIT_SET(*p))
-			{
-				p++;
-				continue;
-			}
-			append_escaped(buf, done, p - done);
-			c = utf8_to_unicode((const unsigned char *) p);
-			if (c >= 0x10000)
-				appendStringInfo(buf, "\\u%04x\\u%04x", 0xd7c0 + (c >> 10), 0xdc00 + (c & 0x3ff));
-			else
-				appendStringInfo(buf, "\\u%04x", c);
-			p += pg_utf_mblen((const unsigned char *) p);
-			done = p;
-		}
-	append_escaped(buf, done, end - done);
+	if (convert(text.data, text.length, PG_UTF8, GetDatabaseEncoding(), &converted, &length))
+	{
+		append_escaped(buf, converted, length);
+		return;
+	}
+	for (const char *p = text.data; p < text.data + text.length;
+		 p += pg_utf_mblen((const unsigned char *) p))
+		append_escaped(buf, IS_HIGHBIT_SET(*p) ? "?" : p, 1);
 }
 
 /* Appends an error of a parameter, or of the element of a list. */

@@ -81,7 +81,7 @@ decode(QueryCursor *cursor, const char *text, const char *end)
 {
 	/*
 	 * The bytes first, behind the room for what they become: a byte that is not
-	 * UTF-8 becomes the three of U+FFFD.
+	 * UTF-8, or zero, becomes the three of U+FFFD.
 	 */
 	size_t length = (size_t) (end - text);
 	unsigned char *bytes = (unsigned char *) cursor->buffer + 3 * length;
@@ -108,13 +108,17 @@ decode(QueryCursor *cursor, const char *text, const char *end)
 		bool valid;
 		size_t used = utf8_length(bytes + i, nbytes - i, &valid);
 
-		if (valid)
-			memmove(cursor->buffer, bytes + i, used);
+		if (valid && bytes[i] != '\0')
+		{
+			memcpy(cursor->buffer, bytes + i, used);
+			cursor->buffer += used;
+		}
 		else
+		{
 			memcpy(cursor->buffer, "\xef\xbf\xbd", 3);
-		if (!valid || bytes[i] == '\0')
+			cursor->buffer += 3;
 			decoded.storable = false;
-		cursor->buffer += valid ? used : 3;
+		}
 		i += used;
 	}
 	decoded.length = (size_t) (cursor->buffer - decoded.data);

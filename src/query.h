@@ -9,7 +9,7 @@
 
 #include "parameter.h"
 
-/* Decoded text: UTF-8, not terminated. */
+/* Decoded text: UTF-8 without a zero byte, not terminated. */
 typedef struct QueryText
 {
 	const char *data;

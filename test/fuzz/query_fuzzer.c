@@ -43,7 +43,7 @@ check_utf8(QueryText text)
 			c = c << 6 | (*p++ & 0x3f);
 		}
 		MUST(c >= smallest[more] && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff));
-		MUST(!text.storable || c != 0);
+		MUST(c != 0);
 	}
 }
 
