@@ -31,3 +31,9 @@ include $(PGXS)
 
 # Every object sees every header: there are few, and they change seldom.
 $(OBJS): $(wildcard src/*.h)
+
+# Fuzzes the parser of query strings for so many seconds.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	scripts/fuzz $(FUZZ_SECONDS)

@@ -30,7 +30,8 @@ def authenticate(request):
 
 
 async def get_all_batches(request):
-    query_string = request.scope["query_string"].decode("utf-8", "replace")
+    # What is not ASCII should be percent-encoded; if not, it is read as FastAPI does.
+    query_string = request.scope["query_string"].decode("latin-1")
     async with request.app.state.pool.acquire() as connection:
         async with connection.transaction(readonly=True):
             # Only for this transaction: the connection goes back without a user.

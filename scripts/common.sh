@@ -69,19 +69,29 @@ install_missing() {
   fi
   say "installing ${missing[*]}"
   log=$(mktemp)
-  # A server package creates and starts a cluster of its own, unless this
-  # setting of postgresql-common (see pg_createcluster(1)) says otherwise.
+  # What is installed here is for tests: no service of the system's comes of it. A
+  # server package creates a cluster of its own, unless this setting of
+  # postgresql-common (see pg_createcluster(1)) says otherwise, and packages start
+  # what they bring, now unless policy-rc.d(8) forbids it, and with the system
+  # unless it is disabled.
   # shellcheck disable=SC2016
   if ! as_root bash -c '
       set -e
       setting=/etc/postgresql-common/createcluster.d/batches.conf
-      trap "rm -f $setting; rmdir --ignore-fail-on-non-empty -p ${setting%/*}" EXIT
+      policy=/usr/sbin/policy-rc.d
+      [[ ! -e $policy && ! -L $policy ]] || policy=
+      trap "rm -f $setting $policy; rmdir --ignore-fail-on-non-empty -p ${setting%/*}" EXIT
       mkdir -p "${setting%/*}"
       echo "create_main_cluster = false" > "$setting"
+      if [[ -n $policy ]]; then
+        printf "#!/bin/sh\nexit 101\n" > "$policy"
+        chmod 755 "$policy"
+      fi
       export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
       "$1" || apt-get -q update || true
       shift
       apt-get -qy --no-install-recommends install "$@"
+      [[ " $* " != *" nginx "* ]] || update-rc.d nginx disable
     ' install "$updated" "${missing[@]}" </dev/null >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"

@@ -478,7 +478,9 @@ read_date(QueryText text, UnixTime *time)
 	for (int i = 1; i < month; i++)
 		days += month_days[i - 1] + (i == 2 && is_leap_year(year));
 	days += day - 1;
-	*time = (UnixTime){.seconds = MIN_UNIX_TIME + days * 86400, .in_year_0 = year == 0};
+	time->seconds = MIN_UNIX_TIME + days * 86400;
+	time->microseconds = 0;
+	time->in_year_0 = year == 0;
 	return NULL;
 }
 

@@ -1,0 +1,414 @@
+# examples/nginx.conf in front of PostgREST: what goes in, what comes out, and what
+# does not get through. A small server stands for PostgREST: it runs PostgREST's SQL
+# in a session for each connection, and notes every request that reaches it.
+use strict;
+use warnings;
+
+use Fcntl;
+use File::Basename;
+use File::Spec;
+use HTTP::Tiny;
+use IO::Socket::INET;
+use IPC::Open2;
+use JSON::PP;
+use POSIX ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes;
+
+my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
+plan skip_all => 'nginx is not installed' if !$nginx && !$ENV{CI};
+
+my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init(extra => ['--encoding=UTF8']);
+$node->start;
+
+# ada has batches 1 to 150, bob 151 to 170; the oldest one is very large.
+$node->safe_psql('postgres', q{
+	create extension batches;
+	select batches.create_tables();
+	insert into batches.project_member (project_id, user_id)
+	values ('00000000-0000-0000-0000-000000000001', 'ada'),
+	       ('00000000-0000-0000-0000-000000000002', 'bob');
+	insert into batches.batch (project_id, id, status, device_type, user_id, created_at, tags, backend_configuration)
+	select lpad(case when n <= 150 then '1' else '2' end, 32, '0')::uuid,
+	       lpad(n::text, 32, '0')::uuid,
+	       (enum_range(null::batches.batch_status))[1 + n % 8],
+	       'FRESNEL', 'cleo', timestamptz '2025-01-01Z' + n * interval '1 minute',
+	       case n % 50 when 0 then array['a b'] when 1 then array['a+b'] when 2 then array['größe'] else '{}' end,
+	       case n when 1 then repeat('0123456789', 300000) end
+	  from generate_series(1, 170) n;
+
+	create role web_anon;
+	create role web_user;
+	create role authenticator login noinherit;
+	grant web_anon, web_user to authenticator;
+	select batches.create_postgrest_api('api', 'web_anon', 'web_user');
+	alter database postgres set batches.trust_jwt_claims = on;
+});
+
+#
+# What stands for PostgREST
+#
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $notes = "$directory/requests";
+append_to_file($notes, '');
+my $listener = IO::Socket::INET->new(Listen => 64, LocalAddr => '127.0.0.1', LocalPort => 0, ReuseAddr => 1)
+  or die "listen: $!";
+my $json = JSON::PP->new->canonical;
+my $session = $node->connstr('postgres') . ' user=authenticator';
+
+sub literal
+{
+	return q(') . $_[0] =~ s/'/''/gr . q(');
+}
+
+# The response to a GET of /rpc/batches: status, headers and body.
+sub call_function
+{
+	my ($sql, $rows, $role, $claims, $headers) = @_;
+	my %settings = (
+		search_path => '"api", "public"',
+		role => $role,
+		'request.jwt.claims' => $claims,
+		'request.method' => 'GET',
+		'request.path' => '/rpc/batches',
+		'request.headers' => $headers,
+		'request.cookies' => '{}');
+	print $sql "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;\n\\o /dev/null\nselect ",
+	  join(', ', map { 'set_config(' . literal($_) . ', ' . literal($settings{$_}) . ', true)' } sort keys %settings),
+	  qq(;\n\\o
+		WITH pgrst_source AS (SELECT pgrst_call.pgrst_scalar FROM (SELECT "api"."batches"() pgrst_scalar) pgrst_call)
+		SELECT null::bigint AS total_result_set, 1 AS page_total,
+		       coalesce(json_agg(_postgrest_t.pgrst_scalar)->0, 'null') AS body,
+		       nullif(current_setting('response.headers', true), '') AS response_headers,
+		       nullif(current_setting('response.status', true), '') AS response_status
+		  FROM (SELECT "batches".* FROM pgrst_source "batches") _postgrest_t;
+		COMMIT;\n\\echo end\n);
+	my $output = '';
+	while (defined(my $line = <$rows>))
+	{
+		last if $line eq "end\n";
+		$output .= $line;
+	}
+	chomp $output;
+	my (undef, undef, $body, $response_headers, $status) = split /\x1f/, $output, -1;
+	return (500, [], '{"message":"the database has refused"}') if !defined $status;
+	return ($status || 200, [ map { %$_ } @{ decode_json($response_headers || '[]') } ], $body);
+}
+
+# A connection, until it is closed.
+sub serve_connection
+{
+	my ($socket) = @_;
+	my $pid = open2(my $rows, my $sql, 'psql', '-X', '-q', '-A', '-t', '-F', "\x1f", '-d', $session);
+	$sql->autoflush(1);
+	binmode($_) foreach $socket, $rows, $sql;
+	while (my $line = <$socket>)
+	{
+		my (@headers, %headers);
+		while (defined(my $header = <$socket>))
+		{
+			$header =~ s/\r\n$// or die "a line that has no end";
+			last if $header eq '';
+			my ($name, $value) = $header =~ /^([^:]+): ?(.*)$/ or die "no header: $header";
+			push @headers, [ $name, $value ];
+			$headers{ lc $name } = $value;
+		}
+		$line =~ s/\r\n$//;
+		sysopen(my $file, $notes, O_WRONLY | O_APPEND) or die;
+		syswrite($file, $json->encode({ line => $line, headers => \@headers, connection => $$ }) . "\n");
+		close $file;
+
+		my ($status, $more, $body);
+		my $token = $headers{authorization} // '';
+		if ($line ne 'GET /rpc/batches HTTP/1.1')
+		{
+			($status, $more, $body) = (404, [], '{"code":"PGRST202"}');
+		}
+		elsif ($token =~ /^Bearer claims:(.*)/)
+		{
+			($status, $more, $body) = call_function($sql, $rows, 'web_user', $1, $json->encode(\%headers));
+		}
+		elsif ($token =~ /^Bearer/)
+		{
+			($status, $more, $body) = (401, [ 'WWW-Authenticate', 'Bearer' ], '{"code":"PGRST301"}');
+		}
+		else
+		{
+			($status, $more, $body) = call_function($sql, $rows, 'web_anon', '{"role":"web_anon"}', $json->encode(\%headers));
+		}
+		my @lines = ("HTTP/1.1 $status Whatever", 'Content-Type: application/json; charset=utf-8',
+			'Content-Location: /rpc/batches', 'Content-Length: ' . length($body));
+		while (my ($name, $value) = splice(@$more, 0, 2))
+		{
+			push @lines, "$name: $value";
+		}
+		print $socket join("\r\n", @lines, '', $body);
+		$socket->flush;
+	}
+}
+
+my $postgrest = fork() // die "fork: $!";
+if ($postgrest == 0)
+{
+	# These processes leave without the END blocks, which are the parent's.
+	setpgrp;
+	$SIG{$_} = 'DEFAULT' foreach qw(TERM INT);
+	$SIG{CHLD} = 'IGNORE';
+	open(STDERR, '>>', "$directory/postgrest.log");
+	while (1)
+	{
+		my $socket = $listener->accept or next;
+		my $handler = fork();
+		if (defined $handler && $handler == 0)
+		{
+			close $listener;
+			eval { serve_connection($socket); 1 } or print STDERR $@;
+			POSIX::_exit(0);
+		}
+	}
+}
+my $upstream_port = $listener->sockport;
+close $listener;
+
+#
+# nginx with the file as it is, but for the ports
+#
+
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+my $configuration = slurp_file("$project/examples/nginx.conf");
+$configuration =~ s/^( *listen 127\.0\.0\.1:)8080;/$1$port;/m or die 'no listen';
+$configuration =~ s/^( *server 127\.0\.0\.1:)3000;/$1$upstream_port;/m or die 'no server';
+append_to_file("$directory/nginx.conf", $configuration);
+my $gate = fork() // die "fork: $!";
+if ($gate == 0)
+{
+	open(STDIN, '<', '/dev/null');
+	open(STDOUT, '>', "$directory/nginx.log") or POSIX::_exit(1);
+	open(STDERR, '>&', \*STDOUT);
+	exec($nginx, '-p', $directory, '-c', "$directory/nginx.conf", '-g', 'daemon off;') or POSIX::_exit(1);
+}
+
+my $finished = 0;
+END
+{
+	my $status = $?;
+	if ($gate)
+	{
+		kill 'TERM', $gate;
+		waitpid($gate, 0);
+	}
+	if ($postgrest)
+	{
+		kill 'TERM', -$postgrest;
+		waitpid($postgrest, 0);
+	}
+	if ($directory && (!$finished || !Test::More->builder->is_passing))
+	{
+		foreach my $log (grep { -s } "$directory/nginx.log", "$directory/postgrest.log")
+		{
+			note("$log:\n" . slurp_file($log));
+		}
+	}
+	$? = $status;
+}
+
+my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
+{
+	die "nginx ended" if waitpid($gate, POSIX::WNOHANG) != 0;
+	die "nginx does not answer" if time > $deadline;
+	Time::HiRes::sleep(0.1);
+}
+
+#
+# Requests
+#
+
+my $endpoint = "http://127.0.0.1:$port/api/v1/batches";
+my %token = map { $_ => qq(Bearer claims:{"role":"web_user","sub":"$_"}) } qw(ada bob);
+my $http = HTTP::Tiny->new;
+
+sub get
+{
+	my ($query, $authorization, %headers) = @_;
+	$headers{Authorization} = $authorization if defined $authorization;
+	return $http->get("$endpoint$query", { headers => \%headers });
+}
+
+# The first line that a request gets, whatever bytes it has.
+sub get_raw
+{
+	my ($target, @headers) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!";
+	binmode($socket);
+	print $socket join("\r\n", "GET $target HTTP/1.1", @headers, 'Connection: close', '', '');
+	my $line = <$socket> // '';
+	return $line =~ s/\r\n$//r;
+}
+
+# What has reached PostgREST since the last call.
+my $seen = 0;
+sub reached
+{
+	my @requests = map { $json->decode($_) } split /\n/, slurp_file($notes);
+	my @new = @requests[ $seen .. $#requests ];
+	$seen = @requests;
+	return @new;
+}
+
+sub document
+{
+	my ($user, $arguments) = @_;
+	return $node->safe_psql('postgres', "set batches.user_id = '$user'; select batches.get_all_batches($arguments)");
+}
+
+# Documents: the same bytes as from the database itself.
+foreach my $case (
+	[ '', '', '1-100/150' ],
+	[ '?limit=2&offset=1&order_by=id&order_by_direction=ASC',
+		q("limit" => 2, "offset" => 1, order_by => 'id', order_by_direction => 'ASC'), '2-3/150' ],
+	[ '?status=DONE&status=ERROR', q(status => '{DONE,ERROR}'), '1-38/38' ],
+	[ '?tag=a+b', q(tag => 'a b'), '1-3/3' ],
+	[ '?tag=a%2Bb', q(tag => 'a+b'), '1-3/3' ],
+	[ '?tag=gr%C3%B6%C3%9Fe', q(tag => 'größe'), '1-3/3' ],
+	[ '?select=id&columns=id&and=(x)&offset=150', q("offset" => 150), '*/150' ],
+	[ '?offset=149', q("offset" => 149), '150-150/150' ])
+{
+	my ($query, $arguments, $range) = @$case;
+	my $response = get($query, $token{ada});
+	is($response->{status}, 200, "200: '$query'");
+	ok($response->{content} eq document('ada', $arguments), "the document: '$query'")
+	  or diag(substr($response->{content}, 0, 1000));
+	is_deeply(
+		[ @{ $response->{headers} }{qw(content-range access-control-expose-headers content-type content-location allow)} ],
+		[ $range, 'Content-Range', 'application/json; charset=utf-8', undef, undef ],
+		"the headers: '$query'");
+}
+cmp_ok(length(get('?offset=149', $token{ada})->{content}), '>', 3_000_000, 'of which one is very large');
+
+# Refusals
+my $unauthorized = '{"status":"fail","message":"Unauthorized","code":"401",'
+  . '"data":{"description":"There is no authenticated user."}}';
+foreach my $authorization (undef, 'Basic YWRhOmFkYQ==', 'Bearer claims:{"role":"web_user"}', 'Bearer claims:{"sub":""}')
+{
+	my $response = get('?limit=0', $authorization);
+	is("$response->{status} $response->{content}", "401 $unauthorized", '401: ' . ($authorization // 'no authorization'));
+}
+my $refused = get('', 'Bearer forged');
+is("$refused->{status} $refused->{headers}{'www-authenticate'} $refused->{content}",
+	'401 Bearer {"code":"PGRST301"}', 'a token that PostgREST refuses');
+my $bad = get('?limit=101&order_by_direction=%22UP&limit=%zz', $token{ada});
+is( "$bad->{status} $bad->{headers}{'content-type'} $bad->{content}",
+	'422 application/json; charset=utf-8 {"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":['
+	  . q({"type":"literal_error","loc":["query","order_by_direction"],"msg":"Input should be 'ASC' or 'DESC'","input":"\"UP",)
+	  . q("ctx":{"expected":"'ASC' or 'DESC'"}},)
+	  . '{"type":"int_parsing","loc":["query","limit"],"msg":"Input should be a valid integer, unable to parse string as an integer","input":"%zz"}]}}',
+	'422 with every error');
+
+# The query string gets there byte for byte, as a header and nowhere else.
+reached();
+my @queries = (
+	'tag=a+b%20c', '+', '%', '%zz&%2', '%00%ff', 'tag=gr%C3%B6%C3%9Fe', '?', 'a=?b', '&&', '=', 'tag=/../x',
+	q(tag="<>\\^`{|}'), '$args', '${args}$host', '%0d%0aX-Query-String:%20x', 'status=DONE;limit=1',
+	'limit=1&limit=2&', 'id=' . join('&id=', ('00000000-0000-0000-0000-000000000001') x 750));
+foreach my $query (@queries)
+{
+	my $name = length($query) > 60 ? substr($query, 0, 60) . '...' : $query;
+	like(get_raw("/api/v1/batches?$query", 'Host: x', "Authorization: $token{ada}"), qr{^HTTP/1\.1 (200|422) }, "sent: $name");
+	my @requests = reached();
+	is_deeply(
+		[ map { ($_->{line}, map { $_->[1] } grep { lc $_->[0] eq 'x-query-string' } @{ $_->{headers} }) } @requests ],
+		[ 'GET /rpc/batches HTTP/1.1', $query ],
+		"arrived: $name");
+}
+
+# All that PostgREST gets, whatever the client says of itself.
+my %client = (
+	'X-Query-String' => 'limit=1', 'X_Query_String' => 'limit=2', 'x-query-strinG' => 'limit=3',
+	'X-Forwarded-For' => '192.0.2.1', 'X-Forwarded-Proto' => 'https', Prefer => 'count=exact', Range => '0-1',
+	Accept => 'text/csv', 'Accept-Profile' => 'batches', Cookie => 'a=b', 'Accept-Encoding' => 'gzip', 'User-Agent' => 'x');
+my %passed = (
+	Accept => 'application/json', Authorization => $token{ada}, Host => '127.0.0.1',
+	'X-Forwarded-For' => '127.0.0.1', 'X-Forwarded-Proto' => 'http');
+foreach my $case ([ '?limit=3', 3 ], [ '?', 100 ], [ '', 100 ])
+{
+	my ($query, $rows) = @$case;
+	my $response = get($query, $token{ada}, %client);
+	is(scalar @{ decode_json($response->{content})->{data} }, $rows, "the client's own headers change nothing: '$query'");
+	my %expected = (%passed, $query eq '?limit=3' ? ('X-Query-String' => 'limit=3') : ());
+	my @requests = reached();
+	is_deeply(
+		[ map { [ $_->{line}, map { "$_->[0]: $_->[1]" } sort { $a->[0] cmp $b->[0] } @{ $_->{headers} } ] } @requests ],
+		[ [ 'GET /rpc/batches HTTP/1.1', map { "$_: $expected{$_}" } sort keys %expected ] ],
+		"what PostgREST gets: '$query'");
+}
+is($http->request('GET', "$endpoint?limit=1", { headers => { Authorization => $token{ada} }, content => '{"limit": 5}' })->{status},
+	200, 'a body is ignored');
+is_deeply([ map { lc $_->[0] } grep { $_->[0] =~ /^(Content|Transfer)-/i } map { @{ $_->{headers} } } reached() ],
+	[], 'and not passed on');
+like(get_raw('/api/v1/batches?limit=5#x?y', 'Host: x', "Authorization: $token{ada}"), qr/ 200 /, 'a fragment');
+is_deeply([ map { $_->[1] } grep { $_->[0] eq 'X-Query-String' } map { @{ $_->{headers} } } reached() ],
+	['limit=5'], 'is not a part of the query string');
+foreach my $path ('//api/v1//batches', '/api/v1/%62atches', '/api/x/../v1/batches')
+{
+	like(get_raw("$path?limit=1", 'Host: x', "Authorization: $token{ada}"), qr/ 200 /, "the same path: $path");
+	is(scalar(reached()), 1, "reaches PostgREST: $path");
+}
+
+# What does not get through.
+foreach my $method (qw(HEAD POST PUT PATCH DELETE OPTIONS))
+{
+	my $response = $http->request($method, "$endpoint?limit=1",
+		{ headers => { Authorization => $token{ada} }, $method eq 'POST' ? (content => '{}') : () });
+	is("$response->{status} $response->{headers}{allow}", '405 GET', "no $method");
+}
+foreach my $path ('/', '/api/v1/batches/', '/api/v1/batches/1', '/api/v1/Batches', '/api/v1/../../rpc/batches',
+	'/rpc/batches', '/rpc/get_all_batches', '/batch', '/api/v1/batches%3Flimit=1', '/api/v1/batches%2F..%2F..%2Frpc')
+{
+	like(get_raw($path, 'Host: x', "Authorization: $token{ada}"), qr{^HTTP/1\.1 404 }, "no $path");
+}
+my @authorized = ('Host: x', "Authorization: $token{ada}");
+foreach my $case (
+	[ "/api/v1/batches?tag=gr\xc3\xb6\xc3\x9fe", @authorized ],
+	[ "/api/v1/batches?tag=\xff", @authorized ],
+	[ "/api/v1/batches?tag=\x01", @authorized ],
+	[ "/api/v1/batches?tag=a b", @authorized ],
+	[ '/api/v1/batches', "Host: \xff", $authorized[1] ],
+	[ '/api/v1/batches', 'Host: x', "Authorization: Basic \xff" ])
+{
+	my ($target, @headers) = @$case;
+	like(get_raw($target, @headers), qr{^HTTP/1\.1 400 }, 'bytes that are not ASCII: ' . join(' ', @$case) =~ s/([^ -~])/sprintf '\x%02x', ord $1/ger);
+}
+like(get_raw('/api/v1/batches?tag=' . 'x' x 33_000, @authorized), qr{^HTTP/1\.1 414 }, 'too long a request line');
+is_deeply([ reached() ], [], 'none of which has reached PostgREST');
+
+# Two users take turns on the same connection to PostgREST, with nobody in between.
+my @totals;
+foreach (1 .. 10)
+{
+	foreach my $authorization ($token{ada}, undef, $token{bob})
+	{
+		my $response = get('?limit=1', $authorization);
+		push @totals, $response->{status} == 200 ? decode_json($response->{content})->{pagination}{total} : $response->{status};
+	}
+}
+is_deeply(\@totals, [ (150, 401, 20) x 10 ], 'each gets what is theirs');
+my %connections = map { $_->{connection} => 1 } reached();
+cmp_ok(scalar keys %connections, '<=', 2, 'over connections that are kept open');
+
+unlike(slurp_file("$directory/nginx.log"), qr/\[(warn|error|crit|alert|emerg)\]/, 'nginx has nothing to complain of');
+ok(!-s "$directory/postgrest.log", 'nor has what stands for PostgREST');
+unlike(slurp_file($node->logfile), qr/ (ERROR|PANIC|WARNING): /, 'nor the database');
+
+kill 'TERM', -$postgrest;
+waitpid($postgrest, 0);
+is(get('', $token{ada})->{status}, 502, '502 without PostgREST');
+
+$finished = 1;
+done_testing();
