@@ -273,14 +273,14 @@ begin
        group by j.project_id, j.batch_id
     )
     select project_id, batch_id, k.jobs, coalesce(a.jobs, 0), k.per_status, coalesce(a.per_status, '{}')
-      from kept k full join actual a using (project_id, batch_id)
+      from kept k left join actual a using (project_id, batch_id)
      where k.jobs is distinct from coalesce(a.jobs, 0)
         or k.per_status is distinct from coalesce(a.per_status, '{}')
      order by project_id, batch_id;
 end
 $verify_job_counts$;
 comment on function @extschema@.verify_job_counts() is
-  'Batches whose kept job counts differ from a recount of batches.job, among those that the caller sees. None, always.';
+  'Batches, of those that the caller sees, whose kept job counts differ from a recount of batches.job: none, always. For a caller who sees the jobs of these batches.';
 
 --
 -- The listing. The arguments of these functions, their names and their order,

@@ -18,6 +18,8 @@
 
 #include "batches.h"
 
+#define MAX_CLAIMS_DEPTH 1000
+
 static char *user_id = NULL;
 static bool trust_jwt_claims = false;
 
@@ -80,6 +82,23 @@ take_scalar(void *arg, char *token, JsonTokenType type)
 	return JSON_ACTION_DONE;
 }
 
+/* Whether a JSON text is nested so deeply that the parser, which recurses, could raise an error. */
+static bool
+is_too_deep(const char *json)
+{
+	int depth = 0;
+
+	/* A brace within a string counts, too: claims have not that many. */
+	for (; *json != '\0' && depth <= MAX_CLAIMS_DEPTH; json++)
+	{
+		if (*json == '[' || *json == '{')
+			depth++;
+		else if (*json == ']' || *json == '}')
+			depth--;
+	}
+	return depth > MAX_CLAIMS_DEPTH;
+}
+
 /* The subject of a JSON object, or NULL if there is none or it is not JSON. */
 static const char *
 subject_of(const char *claims)
@@ -94,8 +113,11 @@ subject_of(const char *claims)
 		.object_field_start = enter_member,
 		.scalar = take_scalar,
 	};
-	JsonLexContext *lex = make_json_lex_context(claims, strlen(claims), GetDatabaseEncoding());
+	JsonLexContext *lex;
 
+	if (is_too_deep(claims))
+		return NULL;
+	lex = make_json_lex_context(claims, strlen(claims), GetDatabaseEncoding());
 	if (pg_parse_json(lex, &actions) != JSON_SUCCESS)
 		return NULL;
 	return search.subject;

@@ -1,0 +1,431 @@
+-- PostgREST: the schema that create_postgrest_api() makes, and the requests that PostgREST sends to it, statement by statement.
+--
+-- All requests run in this one transaction, so each is a subtransaction that is rolled back, which ends local settings as the end of
+-- a transaction does.
+
+\set QUIET 1
+\set ON_ERROR_STOP 1
+\pset format unaligned
+\pset tuples_only on
+\pset pager off
+\encoding UTF8
+
+begin;
+select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
+ where e.extname = 'pgtap' \gset
+set local search_path = :"pgtap", pg_temp;
+set local client_min_messages = warning;
+set local timezone = 'UTC';
+set local batches.user_id = '';
+truncate batches.batch, batches.job, batches.project_member;
+
+select plan(130);
+
+--
+-- The schema
+--
+
+\set api 'we"ird %s Api'
+\set anonymous 'batches_test "anon" Ü'
+\set web 'batches_test web''user'
+create role :"anonymous";
+create role :"web";
+create role batches_test_authenticator noinherit;
+create role batches_test_stranger;
+grant :"anonymous", :"web" to batches_test_authenticator;
+
+create table pg_temp.known_roles as
+  select 'anonymous' as kind, :'anonymous'::name as name union all select 'web', :'web' union all select 'stranger', 'batches_test_stranger'
+   union all select 'authenticator', 'batches_test_authenticator';
+-- What is in the schema, who may do what: the functions with all that PostgreSQL knows of them, and the rights of the roles.
+create function pg_temp.api_state(schema name) returns setof text language sql stable as $$
+  select to_jsonb(p)::text || coalesce(obj_description(p.oid, 'pg_proc'), 'no comment')
+    from pg_proc p where p.pronamespace = (select oid from pg_namespace where nspname = schema)
+   union all
+  select n.nspname || ' ' || coalesce(n.nspacl::text, '') from pg_namespace n where n.nspname in (schema, 'batches')
+   union all
+  select c.relname || ' ' || coalesce(c.relacl::text, '') from pg_class c where c.relnamespace = 'batches'::regnamespace
+$$;
+select lives_ok(format('select batches.create_postgrest_api(%L, %L, %L)', :'api', :'anonymous', :'web'),
+  'a schema with an odd name is made for roles with odd names');
+create table pg_temp.state_once as select s as state from pg_temp.api_state(:'api') s;
+select lives_ok(format('select batches.create_postgrest_api(%L, %L, %L)', :'api', :'anonymous', :'web'), 'it can be made again');
+select bag_eq(format('select * from pg_temp.api_state(%L)', :'api'), 'select * from pg_temp.state_once', 'and is as before');
+
+create table pg_temp.api_function as
+  select p.* from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = :'api';
+select is(array(select proname::text from pg_temp.api_function order by proname collate "C"), array['batches', 'get_all_batches'],
+  'the schema has the two functions');
+select is(array(select relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = :'api'), '{}'::text[],
+          'and no table, which PostgREST would expose');
+select is(concat_ws(' ', provolatile, prosecdef, proretset, prorettype::regtype, coalesce(array_length(proconfig, 1), 0)), 's f f json 0',
+          proname || ' is stable, runs with the caller''s rights and settings, and returns a single json')
+  from pg_temp.api_function order by proname;
+select is(concat_ws(' ', a.name, a.type, a.optional), concat_ws(' ', b.name, b.type, true),
+  'argument ' || b.n || ' of get_all_batches is that of batches.get_all_batches, and optional')
+  from (select n, proargnames[n] as name, proargtypes[n - 1]::regtype as type, n > pronargs - pronargdefaults as optional
+          from pg_temp.api_function, generate_series(1, pronargs) n where proname = 'get_all_batches') a
+  full join (select n, proargnames[n] as name, proargtypes[n - 1]::regtype as type
+               from pg_proc, generate_series(1, pronargs) n where oid = 'batches.get_all_batches'::regproc) b using (n)
+ order by n;
+select is(pg_get_function_arguments(oid), pg_get_function_arguments('batches.get_all_batches'::regproc), 'the defaults are the same too')
+  from pg_temp.api_function where proname = 'get_all_batches';
+select is(pronargs::int, 0, 'batches takes no argument') from pg_temp.api_function where proname = 'batches';
+select matches(obj_description(oid, 'pg_proc'), '^Get All Batches[^\n]*\n\S', proname || ' has a comment of a summary and a description')
+  from pg_temp.api_function order by proname;
+
+-- Rights
+create function pg_temp.rights(role name, schema name) returns text language sql stable as $$
+  select concat_ws(' ',
+    case when has_schema_privilege(role, schema::text, 'usage') then 'api' end,
+    case when has_schema_privilege(role, schema::text, 'create') then 'create in api' end,
+    case when has_schema_privilege(role, 'batches', 'usage') then 'batches' end,
+    case when has_schema_privilege(role, 'batches', 'create') then 'create in batches' end,
+    (select string_agg(t || ':' || r, ' ' order by t, r)
+       from unnest(array['batch', 'job', 'project_member']) t,
+           unnest(array['delete', 'insert', 'references', 'select', 'trigger', 'truncate', 'update']) r
+      where has_table_privilege(role, 'batches.' || t, r)),
+    case when has_parameter_privilege(role, 'batches.user_id', 'set') then 'set user_id' end,
+    case when has_parameter_privilege(role, 'batches.trust_jwt_claims', 'set') then 'set trust' end)
+$$;
+select is(pg_temp.rights(name, :'api'), expected, 'the ' || kind || ' role has the rights: ' || expected)
+  from pg_temp.known_roles
+  join (values ('anonymous', 'api batches'), ('web', 'api batches batch:select job:select project_member:select'),
+               ('authenticator', ''), ('stranger', '')) v (kind, expected) using (kind);
+select is(has_function_privilege(r.name, f.oid, 'execute'), true, 'the ' || r.kind || ' role may call ' || f.proname)
+  from pg_temp.known_roles r, pg_temp.api_function f where r.kind in ('anonymous', 'web') order by r.kind, f.proname;
+
+-- Another schema beside it, with one role for both
+select lives_ok($$ select batches.create_postgrest_api('batches_test_api', 'batches_test_stranger', 'batches_test_stranger') $$,
+  'a second schema is made, for a role that is both');
+select is(array(select p.proname::text from pg_proc p where p.pronamespace = 'batches_test_api'::regnamespace order by 1),
+  array['batches', 'get_all_batches'], 'and has the functions too');
+select bag_eq(format('select * from pg_temp.api_state(%L) s where s !~ ''^(batches|batch|job|project_member) ''', :'api'),
+              'select state from pg_temp.state_once where state !~ ''^(batches|batch|job|project_member) ''',
+              'while the first stays as it was');
+alter default privileges revoke execute on functions from public;
+create schema batches_test_present;
+select lives_ok(format($$ select batches.create_postgrest_api('batches_test_present', %L, %L) $$, :'anonymous', :'web'),
+  'a schema that is there already is used');
+select is(array(select proname || ' ' || has_function_privilege(r.name, p.oid, 'execute') from pg_proc p
+                 where p.pronamespace = 'batches_test_present'::regnamespace order by 1),
+                     array['batches ' || may, 'get_all_batches ' || may],
+          'where functions are not everybody''s, that the ' || kind || ' role may call those of the schema is ' || may)
+  from pg_temp.known_roles r join (values ('anonymous', true), ('web', true), ('stranger', false)) v (kind, may) using (kind);
+select throws_ok(format($$ select batches.create_postgrest_api('batches_test_other', 'batches_test_nobody', %L) $$, :'web'), '42704', null,
+  'a role that does not exist is an error');
+select is((select count(*)::int from pg_namespace where nspname = 'batches_test_other'), 0, 'and leaves no schema');
+revoke select on batches.batch, batches.job, batches.project_member from batches_test_stranger;
+revoke usage on schema batches, batches_test_api from batches_test_stranger;
+
+--
+-- Batches 1 to 4 are of the first project, 5 and 6 of the second, 7 and 8 of the third; ann is in the first two, bob in the second
+--
+
+create function pg_temp.p(n int) returns uuid language sql immutable
+  return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+create function pg_temp.b(n int) returns uuid language sql immutable
+  return ('b0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+insert into batches.batch (project_id, id, status, device_type, user_id, created_at, tags, start_datetime, open)
+select pg_temp.p(case when n <= 4 then 1 when n <= 6 then 2 else 3 end), pg_temp.b(n),
+       case when n % 2 = 0 then 'ERROR' else 'DONE' end::batches.batch_status,
+           case when n = 3 then 'O''Brien "x" \y, {z}' else 'FRESNEL' end, 'user ' || n,
+       '2025-01-01Z'::timestamptz + n * interval '1 hour', array['tag', 'tag-' || n, 'é' || n],
+       '2025-01-02Z'::timestamptz + n * interval '1 hour', n > 6
+  from generate_series(1, 8) n;
+insert into batches.job (project_id, batch_id) select project_id, id from batches.batch, generate_series(1, right(id::text, 1)::int);
+insert into batches.project_member (project_id, user_id) values (pg_temp.p(1), 'ann'), (pg_temp.p(2), 'ann'), (pg_temp.p(2), 'bob');
+set local batches.trust_jwt_claims = on;
+
+create function pg_temp.numbers(body json) returns text language sql immutable
+  return (select coalesce(string_agg(right(i ->> 'id', 1), ',' order by o), '')
+      from json_array_elements(body -> 'data') with ordinality a (i, o));
+
+-- The first call of the session: PostgREST has set nothing yet. A rollback ends settings of the session as it ends those
+-- of the transaction; at the end of a function that has settings of its own, only those of the transaction go.
+create function pg_temp.settings_of_response(api name) returns text language plpgsql
+  set "response.status" = '' set "response.headers" = '' as $$
+begin
+  execute format('select %I.batches()', api);
+  return current_setting('response.status') || ' ' || current_setting('response.headers');
+end $$;
+select is(pg_temp.settings_of_response(:'api'), '401 []', 'a call sets the status and the headers of the response');
+select is(current_setting('response.status', true) || current_setting('response.headers', true), '', 'and for the transaction alone');
+
+--
+-- A request as it comes over the connection: savepoints stand for the limits of the transaction
+--
+
+savepoint request;
+set local session authorization batches_test_authenticator;
+set local transaction_read_only = on;
+select set_config('search_path', '"we""ird %s Api", "public"', true) as path, set_config('role', :'web', true) as role,
+       set_config('request.jwt.claims', '{"role": "web", "sub": "ann"}', true) as claims,
+           set_config('request.method', 'GET', true) as method,
+       set_config('request.path', '/rpc/batches', true) as request_path,
+           set_config('request.headers', '{"host": "localhost", "x-query-string": "limit=2&status=DONE"}', true) as headers,
+       set_config('request.cookies', '{}', true) as cookies \gset request_
+with pgrst_source as (select pgrst_call.pgrst_scalar from (select "we""ird %s Api"."batches"() pgrst_scalar) pgrst_call)
+select null::bigint as total_result_set, 1 as page_total, coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, 'null') as body,
+       nullif(current_setting('response.headers', true), '') as response_headers,
+           nullif(current_setting('response.status', true), '') as response_status
+  from (select "batches".* from pgrst_source "batches") _postgrest_t \gset first_
+rollback to request;
+set local session authorization batches_test_authenticator;
+set local transaction_read_only = on;
+select set_config('search_path', '"we""ird %s Api", "public"', true) as path, set_config('role', :'web', true) as role,
+       set_config('request.jwt.claims', '{"role": "web", "sub": "bob"}', true) as claims,
+           set_config('request.method', 'POST', true) as method,
+       set_config('request.path', '/rpc/get_all_batches', true) as request_path,
+           set_config('request.headers', '{"host": "localhost"}', true) as headers,
+       set_config('request.cookies', '{}', true) as cookies \gset request_
+with pgrst_source as (
+  select pgrst_call.pgrst_scalar
+    from (select '{"limit": 1, "status": ["DONE", "ERROR"]}'::json as json_data) pgrst_payload,
+         lateral (select "limit", "status" from json_to_record(pgrst_payload.json_data) as _("limit" bigint,
+             "status" batches.batch_status[]) limit 1) pgrst_body,
+         lateral (select "we""ird %s Api"."get_all_batches"("limit" := pgrst_body."limit",
+             "status" := pgrst_body."status") pgrst_scalar) pgrst_call)
+select null::bigint as total_result_set, 1 as page_total, coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, 'null') as body,
+       nullif(current_setting('response.headers', true), '') as response_headers,
+           nullif(current_setting('response.status', true), '') as response_status
+  from (select "get_all_batches".* from pgrst_source "get_all_batches") _postgrest_t \gset second_
+rollback to request;
+release request;
+select is(pg_temp.numbers(:'first_body'::json), '5,3', 'GET answers with the page that the header asks for');
+select is(:'first_body'::json #>> '{pagination,total}', '3', 'and its total');
+select is(:'first_response_status'::text, '200', 'the status is 200');
+select is(:'first_response_headers'::json::text, '[{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/3"}]',
+  'the headers are a list of objects with one key');
+select is(pg_temp.numbers(:'second_body'::json) || ' of ' || (:'second_body'::json #>> '{pagination,total}'), '6 of 2',
+  'POST answers with the page that its body asks for, of its user');
+select is(:{?second_response_headers}::text || :{?second_response_status}::text, 'falsefalse',
+  'and with PostgREST''s own status and headers, none left over from the request before');
+
+--
+-- The same by a function, for many requests
+--
+
+create function pg_temp.quoted(name text) returns text language sql immutable return '"' || replace(name, '"', '""') || '"';
+-- The call of a function: without arguments, with those of a JSON object as POST, or with texts as GET.
+create function pg_temp.call(schema text, function text, body json, as_get boolean default false) returns text language sql stable as $$
+  select 'select pgrst_call.pgrst_scalar from '
+      || case when a.n is null then '(select ' || pg_temp.quoted(schema) || '.' || pg_temp.quoted(function) || '() pgrst_scalar) pgrst_call'
+              when as_get then '(select ' || pg_temp.quoted(schema) || '.' || pg_temp.quoted(function) || '(' || a.given
+                  || ') pgrst_scalar) pgrst_call'
+              else '(select $1 as json_data) pgrst_payload, lateral (select ' || a.names
+                  || ' from json_to_record(pgrst_payload.json_data) as _(' || a.typed
+                || ') limit 1) pgrst_body, lateral (select ' || pg_temp.quoted(schema) || '.' || pg_temp.quoted(function) || '(' || a.passed
+                    || ') pgrst_scalar) pgrst_call' end
+    from (select max(n) as n, string_agg(pg_temp.quoted(key), ', ') as names, string_agg(pg_temp.quoted(key) || ' ' || type, ', ') as typed,
+                 string_agg(pg_temp.quoted(key) || ' := pgrst_body.' || pg_temp.quoted(key), ', ') as passed,
+                 string_agg(pg_temp.quoted(key) || ' := ' || quote_literal(value) || '::' || type, ', ') as given
+            from (select key, value, n, format_type(p.proargtypes[array_position(p.proargnames, key) - 1], null) as type
+                    from json_each_text(body) with ordinality j (key, value, n),
+                        pg_proc p where p.oid = 'batches.get_all_batches'::regproc) k) a
+$$;
+create function pg_temp.request(as_role text, claims json, headers text, call text, payload json default null,
+  read_only boolean default true,
+                                out body json, out headers_out text, out status text, out state text,
+                                    out left_over text) language plpgsql as $$
+declare
+  search_path text := current_setting('pg_temp.api_path');
+begin
+  begin
+    perform set_config('session_authorization', 'batches_test_authenticator', true),
+        set_config('transaction_read_only', read_only::text, true);
+    execute $sql$ select set_config('search_path', $1, true), set_config('role', $2, true), set_config('request.jwt.claims', $3, true),
+                         set_config('request.method', $4, true), set_config('request.path', $5, true),
+                             set_config('request.headers', $6, true),
+                         set_config('request.cookies', '{}', true) $sql$
+      using search_path, as_role, claims::text, case when payload is null then 'GET' else 'POST' end, '/rpc/batches', headers;
+    execute 'with pgrst_source as (' || call || ') select coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, ''null''),'
+         || ' nullif(current_setting(''response.headers'', true), ''''), nullif(current_setting(''response.status'', true), '''')'
+         || ' from (select "fn".* from pgrst_source "fn") _postgrest_t'
+      into body, headers_out, status using payload;
+    state := '00000';
+    raise exception using errcode = 'ZZ000';
+  exception
+    when sqlstate 'ZZ000' then null;
+    when others then state := sqlstate;
+  end;
+  left_over := nullif(concat_ws(' ', nullif(current_user, session_user), batches.current_user_id(),
+      nullif(current_setting('request.jwt.claims', true), ''),
+                         nullif(current_setting('request.headers', true), ''), nullif(current_setting('response.status', true), ''),
+                         nullif(current_setting('response.headers', true), ''), nullif(current_setting('transaction_read_only'), 'off')),
+                             '');
+end $$;
+select set_config('pg_temp.api_path', pg_temp.quoted(:'api') || ', "public"', true) as path,
+  pg_temp.call(:'api', 'batches', '{}') as batches_call \gset
+create function pg_temp.claims_of(member text) returns json language sql immutable return json_strip_nulls(json_build_object('role', 'x',
+  'sub', member, 'exp', 1));
+create function pg_temp.get(as_role text, member text, headers text, out answer text, out body json) language sql volatile as $$
+  select concat_ws(' ', r.state, r.status, case r.status when '200' then pg_temp.numbers(r.body) end, r.headers_out, r.left_over), r.body
+    from pg_temp.request(as_role, pg_temp.claims_of(member), headers, pg_temp.call(current_setting('pg_temp.api_name'), 'batches', '{}')) r
+$$;
+select set_config('pg_temp.api_name', :'api', true) as name \gset
+
+-- 200
+select is(g.answer, '00000 200 ' || ids || ' [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "' || range || '"}]',
+          format('%s''s GET with the headers %s lists %s', member, coalesce(headers, 'null'), ids))
+  from (values
+    ('ann', '{"x-query-string": ""}', '6,5,4,3,2,1', '1-6/6'),
+    ('bob', '{"x-query-string": ""}', '6,5', '1-2/2'),
+    ('eve', '{"x-query-string": ""}', '', '*/0'),
+    ('ann', '{}', '6,5,4,3,2,1', '1-6/6'),
+    ('bob', '{"host": "x", "accept": "*/*"}', '6,5', '1-2/2'),
+    ('bob', '', '6,5', '1-2/2'),
+    ('bob', '{"x-query-string": null}', '6,5', '1-2/2'),
+    ('ann', '{"X-Query-String": "limit=1"}', '6,5,4,3,2,1', '1-6/6'),
+    ('ann', '{"query-string": "limit=1", "x-query-string": "limit=2"}', '6,5', '1-2/6'),
+    ('ann', '{"x-query-string": "limit=2&offset=3"}', '3,2', '4-5/6'),
+    ('ann', '{"x-query-string": "offset=6"}', '', '*/6'),
+    ('ann', '{"x-query-string": "order_by=jobs_count&order_by_direction=ASC&columns=id&select=id&limit=3"}', '1,2,3', '1-3/6'),
+    ('ann', '{"x-query-string": "status=DONE&id=b0000000-0000-0000-0000-000000000001&id=b0000000-0000-0000-0000-000000000005"}', '5,1',
+    '1-2/2'),
+    ('bob', '{"x-query-string": "id=b0000000-0000-0000-0000-000000000001"}', '', '*/0'),
+    ('ann', '{"x-query-string": "device_type=O%27Brien+%22x%22+%5Cy%2C+%7Bz%7D"}', '3', '1-1/1'),
+    ('ann', '{"x-query-string": "device_type=O''Brien \"x\" \\y, {z}"}', '3', '1-1/1'),
+    ('ann', '{"x-query-string": "tag=é5&x=\u00e9\t\r\n\b\f/\/"}', '5', '1-1/1'),
+    ('ann', '{"x-query-string": "tag=%C3%A95"}', '5', '1-1/1'),
+    ('ann', '{"x-query-string": "tag=%FF&limit=3"}', '', '*/0'),
+    ('ann', '{"x-query-string": "tag=%00"}', '', '*/0'),
+    ('ann', '{"x-query-string": "?limit=1"}', '6,5,4,3,2,1', '1-6/6'),
+    ('ann', '{"x-query-string": "%"}', '6,5,4,3,2,1', '1-6/6')) v (member, headers, ids, range),
+       pg_temp.get(:'web', member, headers) g;
+select is(g.body::text, r.body::text, 'the body of a GET is the endpoint''s, byte by byte')
+  from pg_temp.get(:'web', 'ann', '{"x-query-string": "limit=3&open=0"}') g,
+       lateral (select set_config('batches.user_id', 'ann', true) offset 0) s,
+       lateral (select h.body from batches.http_get_all_batches('limit=3&open=0') h where s is not null offset 0) r;
+set local batches.user_id = '';
+
+-- 422 and 401 keep their bodies.
+select is(g.answer || ' ' || g.body, '00000 422 [] {"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":['
+  || errors || ']}}',
+          format('GET with %s is answered with the errors of the endpoint', query))
+  from (values
+    ('limit=101', '{"type":"less_than","loc":["query","limit"],"msg":"Input should be less than 101","input":"101","ctx":{"lt":101}}'),
+    ('limit=a%22%5c%ff%00%01é&open', '{"type":"int_parsing","loc":["query","limit"],"msg":'
+      '"Input should be a valid integer, unable to parse string as an integer","input":"a\"\\��\u0001é"},'
+      '{"type":"bool_parsing","loc":["query","open"],"msg":'
+      '"Input should be a valid boolean, unable to interpret input","input":""}')) v (query, errors),
+       pg_temp.get(:'web', 'ann', json_build_object('x-query-string', query)::text) g;
+-- PostgREST takes the answer out of an array, and PostgreSQL reads the strings in it for that.
+select is(g.answer, '00000 422 []', 'GET with a zero byte in ' || query || ' is answered with 422, too')
+  from unnest(array['limit=%00', 'id=%00', 'status=DONE%00', 'start_date=%00', 'limit=%5C%00%00', 'limit=%5Cu0000&open=%00']) query,
+       pg_temp.get(:'web', 'ann', json_build_object('x-query-string', query)::text) g;
+select is(g.answer || ' ' || (g.body::jsonb #- '{data,description}'),
+  '00000 401 [] {"code": "401", "data": {}, "status": "fail", "message": "Unauthorized"}',
+          format('GET without a user as the %s role with %s is answered with 401', kind, headers))
+  from pg_temp.known_roles r, unnest(array['', '{}', '{"x-query-string": "limit=5"}', '{"x-query-string": "limit=101&id=x"}']) headers,
+       pg_temp.get(r.name, null, headers) g
+ where kind in ('anonymous', 'web') order by kind, headers;
+select is(g.answer, '42501', 'GET as the anonymous role with a user finds no table that it may read')
+  from pg_temp.get(:'anonymous', 'ann', '{"x-query-string": ""}') g;
+select is(g.answer, '42501', 'GET as the ' || kind || ' role is refused')
+  from pg_temp.known_roles r, pg_temp.get(r.name, 'ann', '{"x-query-string": ""}') g where kind in ('stranger', 'authenticator')
+      order by kind;
+
+-- Claims alone make a user only where they are trusted.
+set local batches.trust_jwt_claims = off;
+select is(g.answer, '00000 401 []', 'claims that are not trusted make no user') from pg_temp.get(:'web', 'ann', '{}') g;
+set local batches.trust_jwt_claims = on;
+
+--
+-- POST
+--
+
+create function pg_temp.post(as_role text, member text, body json, as_get boolean default false, read_only boolean default true,
+  out answer text, out body_out json) language sql volatile as $$
+  select concat_ws(' ', r.state, r.status, pg_temp.numbers(r.body) || ' of ' || (r.body #>> '{pagination,total}'), r.headers_out,
+      r.left_over), r.body
+    from pg_temp.request(as_role, pg_temp.claims_of(member), '{"x-query-string": "limit=1"}',
+        pg_temp.call(current_setting('pg_temp.api_name'), 'get_all_batches', body, as_get),
+                         case when not as_get then body end, read_only) r
+$$;
+select is(p.answer, '00000 ' || expected, format('%s''s POST of %s lists %s', member, body, expected))
+  from (values
+    ('ann', '{}', '6,5,4,3,2,1 of 6'),
+    ('bob', '{}', '6,5 of 2'),
+    ('eve', '{}', ' of 0'),
+    ('ann', '{"limit": 2, "offset": 1}', '5,4 of 6'),
+    ('ann', '{"status": ["DONE"], "order_by": "id", "order_by_direction": "ASC"}', '1,3,5 of 3'),
+    ('ann', '{"status": [], "id": [], "tag": null}', '6,5,4,3,2,1 of 6'),
+    ('ann', '{"id": ["b0000000-0000-0000-0000-000000000007", "b0000000-0000-0000-0000-000000000002"]}', '2 of 1'),
+    ('ann', '{"device_type": ["O''Brien \"x\" \\y, {z}"]}', '3 of 1'),
+    ('ann', '{"user_id": ["user 1", "user 8"], "complete": true}', '1 of 1'),
+    ('ann', '{"min_jobs": 2, "max_jobs": 3}', '3,2 of 2'),
+    ('ann', '{"start_date": "2025-01-02T05:00:00Z", "created_before": "2025-01-01T05:00:00+00:00"}', '5 of 1'),
+    ('ann', '{"tag": "é4"}', '4 of 1'),
+    ('ann', '{"queue_priority": ["MEDIUM"], "id__starts_with": "B0", "open": false, "limit": 1}', '6 of 6')) v (member, body, expected),
+       pg_temp.post(:'web', member, body::json) p;
+select is(p.answer, '00000 3,1 of 2', 'a call with texts for arguments, as GET makes it, lists the same')
+  from pg_temp.post(:'web', 'ann', '{"status": "{DONE}", "max_jobs": "3"}', true) p;
+select is(p.answer, '00000 6,5 of 2', 'POST works in a transaction that may write, too')
+  from pg_temp.post(:'web', 'bob', '{"limit": 5}', false, false) p;
+select is(p.body_out::text, r.body::text, 'the body of a POST is that of get_all_batches, byte by byte')
+  from pg_temp.post(:'web', 'ann', '{"limit": 3, "open": false}') p,
+       lateral (select set_config('batches.user_id', 'ann', true) offset 0) s,
+       lateral (select g.body from batches.get_all_batches("limit" => 3, open => false) g (body) where s is not null offset 0) r;
+set local batches.user_id = '';
+select is(p.answer, state, format('%s POST of %s is the error %s', kind, body, state))
+  from (values
+    ('web', 'ann', '{"limit": 0}', '2201W'), ('web', 'ann', '{"limit": 101}', '2201W'), ('web', 'ann', '{"offset": -1}', '2201X'),
+    ('web', 'ann', '{"order_by": "x"}', '22023'),
+    ('web', 'ann', '{"status": [null]}', '22004'), ('web', 'ann', '{"status": ["x"]}', '22P02'), ('web', 'ann', '{"id": ["x"]}', '22P02'),
+    ('web', null, '{}', '28000'),
+    ('web', null, '{"limit": 0}', '28000'), ('anonymous', null, '{}', '28000'), ('anonymous', 'ann', '{}', '42501'),
+    ('stranger', 'ann', '{}', '42501')) v (kind, member, body, state)
+  join pg_temp.known_roles r using (kind),
+       pg_temp.post(r.name, member, body::json) p;
+
+--
+-- Many requests of many users on one session: each has its own answer, and leaves nothing to the next
+--
+
+create table pg_temp.turn (n int, post boolean, kind text, member text, request text, expected text);
+insert into pg_temp.turn values
+  (1, false, 'web', 'ann', '{"x-query-string": "limit=1"}',
+  '00000 200 6 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-1/6"}]'),
+  (2, false, 'web', 'bob', '{"x-query-string": "limit=1"}',
+  '00000 200 6 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-1/2"}]'),
+  (3, false, 'web', 'eve', '{"x-query-string": "limit=1"}',
+  '00000 200  [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "*/0"}]'),
+  (4, false, 'web', 'ann', '{"x-query-string": "limit=0"}', '00000 422 []'),
+  (5, false, 'web', null, '{"x-query-string": "limit=1"}', '00000 401 []'),
+  (6, false, 'anonymous', null, '{"x-query-string": "limit=1"}', '00000 401 []'),
+  (7, false, 'anonymous', 'bob', '{}', '42501'),
+  (8, false, 'stranger', 'ann', '{}', '42501'),
+  (9, true, 'web', 'ann', '{}', '00000 6,5,4,3,2,1 of 6'),
+  (10, true, 'web', 'bob', '{"limit": 1}', '00000 6 of 2'),
+  (11, true, 'web', 'eve', '{"limit": 1}', '00000  of 0'),
+  (12, true, 'web', 'ann', '{"limit": 0}', '2201W'),
+  (13, true, 'web', null, '{}', '28000'),
+  (14, true, 'anonymous', null, '{}', '28000'),
+  (15, false, 'web', 'bob', '{}', '00000 200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/2"}]');
+create function pg_temp.take(turn pg_temp.turn) returns text language plpgsql as $$
+declare
+  as_role text := (select name from pg_temp.known_roles r where r.kind = turn.kind);
+begin
+  if turn.post then
+    return (select p.answer from pg_temp.post(as_role, turn.member, turn.request::json) p);
+  else
+    return (select g.answer from pg_temp.get(as_role, turn.member, turn.request) g);
+  end if;
+end $$;
+select is_empty(
+  $$ select a.n, b.n, v.* from pg_temp.turn a, pg_temp.turn b,
+      lateral (select pg_temp.take(a) as first, pg_temp.take(b) as second offset 0) v
+      where v.first is distinct from a.expected or v.second is distinct from b.expected $$,
+  'every request is answered the same after every other one');
+select is_empty(
+  $$ select round, t.n, pg_temp.take(t) from (select t, round from pg_temp.turn t, generate_series(1, 30) round order by round,
+      md5(t.n || ' ' || round) offset 0) o (turn, round),
+            lateral (select (turn).*) t (n, post, kind, member, request, expected)
+      where pg_temp.take(turn) is distinct from t.expected $$,
+  'and in thirty random orders');
+select is(current_user || ' ' || coalesce(batches.current_user_id(), 'nobody'), session_user || ' nobody',
+  'after all of them there is neither a role nor a user');
+
+select * from finish();
+rollback;
