@@ -52,7 +52,9 @@ async def get_all_batches(request):
 
 @contextlib.asynccontextmanager
 async def lifespan(application):
-    async with asyncpg.create_pool(os.environ["BATCHES_DSN"], min_size=1, max_size=8) as pool:
+    async with asyncpg.create_pool(
+        os.environ["BATCHES_DSN"], min_size=1, max_size=8, command_timeout=30
+    ) as pool:
         application.state.pool = pool
         yield
 

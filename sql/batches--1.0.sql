@@ -1,5 +1,27 @@
 \echo Use "CREATE EXTENSION batches" to load this file. \quit
 
+-- Who owns the schema, or has put a function into it, could have the functions
+-- below mean something else.
+do $check$
+declare
+  owner constant regrole := (select nspowner from pg_catalog.pg_namespace where nspname = '@extschema@');
+begin
+  if owner <> current_user::pg_catalog.regrole
+     and not (select rolsuper from pg_catalog.pg_roles where oid = owner) then
+    raise exception 'schema "@extschema@" belongs to role "%"', owner
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Drop the schema, or make a superuser its owner: ALTER SCHEMA @extschema@ OWNER TO ...';
+  end if;
+  if exists (select from pg_catalog.pg_class where relnamespace = '@extschema@'::regnamespace)
+     or exists (select from pg_catalog.pg_proc where pronamespace = '@extschema@'::regnamespace)
+     or exists (select from pg_catalog.pg_type where typnamespace = '@extschema@'::regnamespace) then
+    raise exception 'schema "@extschema@" is not empty'
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Drop what is in it. Tables that DROP EXTENSION ... CASCADE left behind have lost columns: restore them from a dump.';
+  end if;
+end
+$check$;
+
 --
 -- Types. The order of the labels is the order the listing sorts by.
 --
@@ -124,15 +146,6 @@ begin
    where c.relnamespace = '@extschema@'::regnamespace and c.relname = any (wanted)
      and c.relkind in ('r', 'p', 'v', 'm', 'f');
   if present = wanted then
-    -- DROP EXTENSION ... CASCADE leaves tables behind, without what used it.
-    if (select c.relkind from pg_class c where c.oid = '@extschema@.job'::regclass) = 'r'
-       and (select count(*) from pg_trigger t
-             where t.tgrelid = '@extschema@.job'::regclass
-               and t.tgfoid = '@extschema@.count_jobs()'::regprocedure) < 4 then
-      raise exception 'table "@extschema@.job" has lost its triggers'
-        using errcode = 'object_not_in_prerequisite_state',
-              hint = 'The tables were left behind by DROP EXTENSION ... CASCADE, which also took columns: restore them from a dump.';
-    end if;
     return;
   elsif present <> '{}' then
     raise exception 'only some of the tables of "batches" exist: %', array_to_string(present, ', ')
@@ -284,7 +297,7 @@ comment on function @extschema@.verify_job_counts() is
 
 --
 -- The listing. The arguments of these functions, their names and their order,
--- are those of the table of parameters in src/filter.c: the filters first.
+-- are those of the table of parameters in src/parameter.c: the filters first.
 --
 
 create function @extschema@.list_batches(
@@ -463,19 +476,39 @@ declare
     select p.oid from pg_proc p
      where p.pronamespace = '@extschema@'::regnamespace and p.proname = 'get_all_batches');
   parameters constant text := pg_get_function_arguments(listing);
+  types constant text := pg_get_function_identity_arguments(listing);
   arguments constant text := (
     select string_agg('$' || n, ', ' order by n) from pg_proc p, generate_series(1, p.pronargs) n where p.oid = listing);
 begin
+  if schema is null or anonymous_role is null or web_role is null then
+    raise exception 'the schema and the roles of the PostgREST API must not be null'
+      using errcode = 'null_value_not_allowed',
+            hint = 'For example: SELECT @extschema@.create_postgrest_api(''api'', ''web_anonymous'', ''web_user'').';
+  elsif schema = '@extschema@' or schema = 'information_schema' or schema like 'pg\_%' then
+    raise exception 'schema "%" cannot be the schema of the PostgREST API', schema
+      using errcode = 'invalid_parameter_value',
+            hint = 'Name a schema of its own, such as "api": what is in it is exposed.';
+  end if;
   if not exists (select from pg_namespace where nspname = schema) then
     execute format('create schema %I', schema);
   end if;
+  -- Another owner could replace what the web role calls.
+  if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> current_user::regrole)
+     or exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                 where n.nspname = schema and p.proname in ('get_all_batches', 'batches')
+                   and p.proowner <> current_user::regrole) then
+    raise exception 'schema "%" or a function in it belongs to another role', schema
+      using errcode = 'insufficient_privilege',
+            hint = 'Name a new schema, or make the calling role the owner.';
+  end if;
+
   execute format(
     'create or replace function %I.get_all_batches(%s) returns json language sql stable
      return @extschema@.get_all_batches(%s)', schema, parameters, arguments);
   execute format(
     'create or replace function %I.batches() returns json language sql stable
      return @extschema@.postgrest_get_all_batches()', schema);
-  execute format('comment on function %I.get_all_batches is %L', schema,
+  execute format('comment on function %I.get_all_batches(%s) is %L', schema, types,
 $comment$Get All Batches
 A page of the authenticated user's batches with job counts by status, filtered, ordered and paginated by the arguments. Send them as a JSON object with POST: a list is a JSON array, "limit" is 1 to 100, and dates are inclusive.$comment$);
   execute format('comment on function %I.batches() is %L', schema,
@@ -483,8 +516,8 @@ $comment$Get All Batches, as GET /api/v1/batches answers it
 Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401 or 422 with the API's own body, and the header Content-Range.$comment$);
 
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
-  execute format('grant execute on function %1$I.get_all_batches, %1$I.batches() to %2$I, %3$I',
-                 schema, anonymous_role, web_role);
+  execute format('grant execute on function %1$I.get_all_batches(%2$s), %1$I.batches() to %3$I, %4$I',
+                 schema, types, anonymous_role, web_role);
   execute format('grant select on @extschema@.batch, @extschema@.job, @extschema@.project_member to %I', web_role);
 end
 $create_postgrest_api$;

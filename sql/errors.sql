@@ -70,6 +70,32 @@ insert into trap values ('a');
 \echo :LAST_ERROR_SQLSTATE
 drop table trap;
 
+-- The schema for PostgREST is one of its own.
+create role regress_batches_web;
+select batches.create_postgrest_api('batches', 'regress_batches_web', 'regress_batches_web');
+\echo :LAST_ERROR_SQLSTATE
+select batches.create_postgrest_api('pg_catalog', 'regress_batches_web', 'regress_batches_web');
+select batches.create_postgrest_api(null, 'regress_batches_web', 'regress_batches_web');
+\echo :LAST_ERROR_SQLSTATE
+create schema regress_batches_api authorization regress_batches_web;
+select batches.create_postgrest_api('regress_batches_api', 'regress_batches_web', 'regress_batches_web');
+\echo :LAST_ERROR_SQLSTATE
+alter schema regress_batches_api owner to current_user;
+create function regress_batches_api.batches() returns json language sql return null::json;
+alter function regress_batches_api.batches() owner to regress_batches_web;
+select batches.create_postgrest_api('regress_batches_api', 'regress_batches_web', 'regress_batches_web');
+drop function regress_batches_api.batches();
+create function regress_batches_api.get_all_batches(text) returns json language sql return null::json;
+select batches.create_postgrest_api('regress_batches_api', 'regress_batches_web', 'regress_batches_web');
+\set VERBOSITY terse
+drop schema regress_batches_api cascade;
+drop owned by regress_batches_web;
+drop role regress_batches_web;
+
+-- A query string that is too long is a 422.
+select status, body from batches.http_get_all_batches(repeat('&', 4194304 + 1));
+select status, body -> 'pagination' as pagination from batches.http_get_all_batches(repeat('&', 4194304));
+
 -- Tags are unique; a configuration is an object.
 \set VERBOSITY terse
 update batches.batch set tags = '{a,b,a}';

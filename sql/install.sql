@@ -1,6 +1,17 @@
 -- What the extension installs, and the life of its tables.
 \set SHOW_CONTEXT never
 \set VERBOSITY default
+
+-- A schema that somebody else has prepared is refused.
+create role regress_batches_mallory;
+create schema batches authorization regress_batches_mallory;
+create extension batches;
+alter schema batches owner to current_user;
+create function batches.count_batches(status text) returns bigint language sql return 0;
+create extension batches;
+drop schema batches cascade;
+drop role regress_batches_mallory;
+
 create extension batches;
 
 -- Before create_tables() the functions say what to do.

@@ -114,7 +114,6 @@ begin;
 set local client_min_messages = warning;
 drop extension batches cascade;
 create extension batches;
-select batches.create_tables();
 rollback;
 
 select * from batches.verify_job_counts();

@@ -25,13 +25,13 @@
 #define JSON_ACTION_DONE
 #endif
 
-/* Since 17, the caller may provide the lexer's memory, and the text is const. */
+/* Since 17, the caller may provide the lexer's memory. */
 #if PG_VERSION_NUM >= 170000
 #define make_json_lex_context(json, length, encoding)                                              \
 	makeJsonLexContextCstringLen(NULL, json, length, encoding, true)
 #else
 #define make_json_lex_context(json, length, encoding)                                              \
-	makeJsonLexContextCstringLen(unconstify(char *, json), length, encoding, true)
+	makeJsonLexContextCstringLen(json, length, encoding, true)
 #endif
 
 #endif /* BATCHES_COMPAT_H */

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -24,6 +25,14 @@
 #include "list.h"
 #include "query.h"
 #include "scan.h"
+
+/* A longer one is refused: its errors could exceed what a value can hold. */
+#define MAX_QUERY_LENGTH (4 * 1024 * 1024)
+
+#define UNPROCESSABLE_BEGIN                                                                        \
+	"{\"status\":\"fail\",\"message\":\"Unprocessable Entity\",\"code\":\"422\","                  \
+	"\"data\":{\"description\":["
+#define UNPROCESSABLE_END "]}}"
 
 /* What a query string gives for one parameter; for a scalar the last one. */
 typedef struct GivenTexts
@@ -60,9 +69,13 @@ static const ErrorWords error_words[] = {
 										  "Input should be a valid datetime or date, ", "error"},
 };
 
-/* Converts between encodings. False if that is not possible. */
+/*
+ * Converts text between encodings. False if that is not possible. SQL_ASCII says
+ * nothing of its bytes: they stay what they are.
+ */
 static bool
-convert(const char *text, size_t length, int from, int to, char **converted, int *converted_length)
+convert_text(const char *text, size_t length, int from, int to, char **converted,
+			 int *converted_length)
 {
 	Oid conversion;
 
@@ -117,24 +130,29 @@ error_detail(const Parameter *parameter, QueryError error, const QueryValue *val
 }
 
 /*
- * Appends what was sent. If the database lacks one of its characters, question marks
- * stand for those that are not ASCII: an escape would be valid JSON, but PostgreSQL's
- * operators fail on it.
+ * Appends what was sent, with a question mark for a character that the database lacks:
+ * an escape would be valid JSON, but PostgreSQL's operators fail on it.
  */
 static void
 append_input(StringInfo buf, QueryText text)
 {
+	const char *end = text.data + text.length;
 	char *converted;
 	int length;
 
-	if (convert(text.data, text.length, PG_UTF8, GetDatabaseEncoding(), &converted, &length))
+	if (convert_text(text.data, text.length, PG_UTF8, GetDatabaseEncoding(), &converted, &length))
 	{
 		append_escaped(buf, converted, length);
 		return;
 	}
-	for (const char *p = text.data; p < text.data + text.length;
-		 p += pg_utf_mblen((const unsigned char *) p))
-		append_escaped(buf, IS_HIGHBIT_SET(*p) ? "?" : p, 1);
+	for (const char *p = text.data; p < end; p += pg_utf_mblen((const unsigned char *) p))
+	{
+		if (convert_text(p, pg_utf_mblen((const unsigned char *) p), PG_UTF8, GetDatabaseEncoding(),
+						 &converted, &length))
+			append_escaped(buf, converted, length);
+		else
+			appendStringInfoChar(buf, '?');
+	}
 }
 
 /* Appends an error of a parameter, or of the element of a list. */
@@ -147,7 +165,7 @@ append_error(StringInfo buf, const Parameter *parameter, int element, QueryText 
 	bool is_number = error == QUERY_GREATER_THAN || error == QUERY_GREATER_THAN_EQUAL ||
 					 error == QUERY_LESS_THAN;
 
-	if (buf->len > 0)
+	if (buf->data[buf->len - 1] != '[')
 		appendStringInfoChar(buf, ',');
 	appendStringInfo(buf, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"", words->type,
 					 parameter->name);
@@ -166,7 +184,7 @@ append_error(StringInfo buf, const Parameter *parameter, int element, QueryText 
 static void
 collect_texts(const char *query, int length, GivenTexts *given)
 {
-	char *buffer = MemoryContextAllocHuge(CurrentMemoryContext, QUERY_BUFFER_SIZE(length));
+	char *buffer = palloc(QUERY_BUFFER_SIZE(length));
 	QueryCursor cursor;
 	QueryText name;
 	QueryText value;
@@ -188,7 +206,7 @@ collect_texts(const char *query, int length, GivenTexts *given)
 			int capacity = Max(1, 2 * texts->capacity);
 			Size size = sizeof(QueryText) * capacity;
 
-			texts->texts = texts->texts == NULL ? palloc(size) : repalloc_huge(texts->texts, size);
+			texts->texts = texts->texts == NULL ? palloc(size) : repalloc(texts->texts, size);
 			texts->capacity = capacity;
 		}
 		texts->texts[texts->count++] = value;
@@ -233,8 +251,8 @@ make_datum(const Parameter *parameter, QueryText text, const QueryValue *value, 
 			char *converted;
 			int length;
 
-			if (!text.storable || !convert(text.data, text.length, PG_UTF8, GetDatabaseEncoding(),
-										   &converted, &length))
+			if (!text.storable || !convert_text(text.data, text.length, PG_UTF8,
+												GetDatabaseEncoding(), &converted, &length))
 				return false;
 			*datum = PointerGetDatum(cstring_to_text_with_len(converted, length));
 			return true;
@@ -270,6 +288,8 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, String
 	Oid enum_type =
 		parameter->enum_type != NULL ? extension_type(parameter->enum_type) : InvalidOid;
 	Datum *elements = palloc(sizeof(Datum) * given->count);
+	MemoryContext error_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches error", ALLOCSET_DEFAULT_SIZES);
 	int count = 0;
 	bool valid = true;
 
@@ -282,12 +302,17 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, String
 		CHECK_FOR_INTERRUPTS();
 		if (error != QUERY_OK)
 		{
+			MemoryContext previous = MemoryContextSwitchTo(error_context);
+
 			append_error(errors, parameter, i, text, error, &value);
+			MemoryContextSwitchTo(previous);
+			MemoryContextReset(error_context);
 			valid = false;
 		}
 		else if (valid && make_datum(parameter, text, &value, enum_type, &elements[count]))
 			count++;
 	}
+	MemoryContextDelete(error_context);
 	if (!valid)
 		return;
 	if (count == 0)
@@ -343,26 +368,34 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 		char *converted;
 		int length;
 
-		if (!convert(VARDATA_ANY(query), VARSIZE_ANY_EXHDR(query), GetDatabaseEncoding(), PG_UTF8,
-					 &converted, &length))
+		if (!convert_text(VARDATA_ANY(query), VARSIZE_ANY_EXHDR(query), GetDatabaseEncoding(),
+						  PG_UTF8, &converted, &length))
 		{
 			converted = VARDATA_ANY(query);
 			length = VARSIZE_ANY_EXHDR(query);
 		}
+		if (length > MAX_QUERY_LENGTH)
+			return make_response(fcinfo, 422, "{}",
+								 CStringGetTextDatum(psprintf(
+									 UNPROCESSABLE_BEGIN
+									 "{\"type\":\"string_too_long\",\"loc\":[\"query\"],\"msg\":"
+									 "\"String should have at most %d characters\",\"input\":null,"
+									 "\"ctx\":{\"max_length\":%d}}" UNPROCESSABLE_END,
+									 MAX_QUERY_LENGTH, MAX_QUERY_LENGTH)));
 		collect_texts(converted, length, given);
 	}
 	init_request(&request, LIMIT_PAGE);
 	initStringInfo(&errors);
+	appendStringInfoString(&errors, UNPROCESSABLE_BEGIN);
 	for (int id = 0; id < N_PARAMETERS; id++)
 		if (given[id].count > 0)
 			read_parameter(&request, id, &given[id], &errors);
-	if (errors.len > 0)
-		return make_response(
-			fcinfo, 422, "{}",
-			PointerGetDatum(cstring_to_text(psprintf(
-				"{\"status\":\"fail\",\"message\":\"Unprocessable Entity\",\"code\":\"422\","
-				"\"data\":{\"description\":[%s]}}",
-				errors.data))));
+	if (errors.len > (int) strlen(UNPROCESSABLE_BEGIN))
+	{
+		appendStringInfoString(&errors, UNPROCESSABLE_END);
+		return make_response(fcinfo, 422, "{}",
+							 PointerGetDatum(cstring_to_text_with_len(errors.data, errors.len)));
+	}
 
 	scan_begin(&request);
 	document = render_document(&request, &total, &rows);

@@ -82,10 +82,15 @@ take_scalar(void *arg, char *token, JsonTokenType type)
 	return JSON_ACTION_DONE;
 }
 
-/* Whether a JSON text is nested so deeply that the parser, which recurses, could raise an error. */
+/*
+ * Whether PostgreSQL's parser could raise an error on a JSON text, instead of saying
+ * that it is none: it recurses, and where the database is not UTF-8, it fails on
+ * escapes for characters that the database lacks. PostgREST writes neither.
+ */
 static bool
-is_too_deep(const char *json)
+is_unparsable(const char *json)
 {
+	bool utf8 = GetDatabaseEncoding() == PG_UTF8;
 	int depth = 0;
 
 	/* A brace within a string counts, too: claims have not that many. */
@@ -95,6 +100,9 @@ is_too_deep(const char *json)
 			depth++;
 		else if (*json == ']' || *json == '}')
 			depth--;
+		else if (!utf8 && strncmp(json, "\\u", 2) == 0 &&
+				 !(strncmp(json + 2, "00", 2) == 0 && json[4] >= '0' && json[4] <= '7'))
+			return true;
 	}
 	return depth > MAX_CLAIMS_DEPTH;
 }
@@ -113,12 +121,11 @@ subject_of(const char *claims)
 		.object_field_start = enter_member,
 		.scalar = take_scalar,
 	};
-	JsonLexContext *lex;
 
-	if (is_too_deep(claims))
-		return NULL;
-	lex = make_json_lex_context(claims, strlen(claims), GetDatabaseEncoding());
-	if (pg_parse_json(lex, &actions) != JSON_SUCCESS)
+	if (is_unparsable(claims) ||
+		pg_parse_json(make_json_lex_context(unconstify(char *, claims), strlen(claims),
+											GetDatabaseEncoding()),
+					  &actions) != JSON_SUCCESS)
 		return NULL;
 	return search.subject;
 }

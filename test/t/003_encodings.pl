@@ -55,7 +55,20 @@ is(endpoint('latin1', 'user_id=%E2%82%AC&user_id=ada', '{pagination,total}'), '2
 is(endpoint('latin1', 'status=%C3%A9', '{data,description,0,input}'), qq{422|"\xc3\xa9"},
 	'LATIN1: an error says what was sent');
 is(endpoint('latin1', 'status=%C3%A9a%E2%82%AC%F0%9F%98%80%00', '{data,description,0,input}'),
-	'422|"?a???"', 'LATIN1: with question marks if it cannot hold that');
+	qq{422|"\xc3\xa9a???"}, 'LATIN1: with question marks for what it cannot hold');
+
+# Claims are in the database's encoding. Escapes for other characters are refused.
+sub claimed_user
+{
+	my ($database, $claims) = @_;
+	return $node->safe_psql($database, qq{set client_encoding = 'UTF8';
+		set batches.trust_jwt_claims = on; set request.jwt.claims = '$claims';
+		select coalesce(batches.current_user_id(), 'nobody')});
+}
+is(claimed_user('latin1', qq({"name":"\\u0041","sub":"ad\xc3\xa9"})), "ad\xc3\xa9",
+	'LATIN1: the subject of claims');
+is(claimed_user('latin1', '{"name":"\u20ac","sub":"ada"}'), 'nobody',
+	'LATIN1: claims with escapes for other characters are nobody\'s');
 
 # Nothing says what the bytes are: those that are UTF-8 make a document.
 make_database('sql_ascii', q{E'z\303\251'});
@@ -63,6 +76,8 @@ is($node->safe_psql('sql_ascii', $tags), qq{["z\xc3\xa9"]}, 'SQL_ASCII: UTF-8 by
 is(endpoint('sql_ascii', 'tag=z%C3%A9', '{pagination,total}'), '200|1', 'SQL_ASCII: the endpoint finds the tag');
 is(endpoint('sql_ascii', 'status=%C3%A9', '{data,description,0,input}'),
 	qq{422|"\xc3\xa9"}, 'SQL_ASCII: an error says what was sent');
+is(claimed_user('sql_ascii', qq({"sub":"ad\xc3\xa9"})), "ad\xc3\xa9", 'SQL_ASCII: the subject of claims');
+is(claimed_user('sql_ascii', '{"sub":"ad\u00e9"}'), 'nobody', 'SQL_ASCII: nobody with such an escape');
 $node->safe_psql('sql_ascii', q{update batches.batch set tags = array[E'z\351']});
 my ($code, $stdout, $stderr) = $node->psql('sql_ascii', "\\set VERBOSITY verbose\n$tags");
 isnt($code, 0, 'SQL_ASCII: other bytes are refused');
