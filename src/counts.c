@@ -339,6 +339,7 @@ clear_counts(void)
 						 BATCHES_SCHEMA)));
 }
 
+/* A trigger's function is for one of the extension's own tables. */
 static void
 require_trigger_on(TriggerData *trigger, const char *table)
 {

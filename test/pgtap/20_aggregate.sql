@@ -1,15 +1,9 @@
 -- The aggregate jobs_count_per_status: right wherever PostgreSQL lets an aggregate stand, and its parts refuse bad states.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
+\ir include/output.psql
 
 begin;
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 

@@ -1,20 +1,13 @@
 -- The document of get_all_batches(): its keys, their order, the text of its values, and its pagination.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
-\encoding UTF8
+\ir include/output.psql
 
 begin;
 -- Before anything else of the extension, its library among it, has been used in the session.
 set local batches.user_id = 'user-123';
 select batches.current_user_id() as user_id \gset first_
 
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 

@@ -1,10 +1,6 @@
 -- Who sees what: the authenticated user, the role, row-level security and policies of an administrator's own.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
+\ir include/output.psql
 
 begin;
 -- Before the library is loaded: what a role without the right sets does not make it somebody, now or after loading.
@@ -21,9 +17,7 @@ reset role;
 set local client_min_messages = error;
 select batches.current_user_id() is distinct from 'ann' as not_ann \gset early_
 
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 set local batches.user_id = '';
 set local row_security = on;

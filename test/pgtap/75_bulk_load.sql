@@ -1,16 +1,10 @@
 -- A bulk load in one transaction that begins with small tables: the plans that are kept for the session, the counts' and
 -- the foreign key's, do not stay those of small tables.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
+\ir include/output.psql
 
 begin;
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 truncate batches.batch, batches.job, batches.project_member;
 
 select plan(4);

@@ -4,17 +4,10 @@
 -- The seed is printed. PGOPTIONS='-c test.seed=123' repeats a run; -c test.requests=10000 makes a longer one. Fewer than
 -- 2000 requests may not try everything.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
-\encoding UTF8
+\ir include/output.psql
 
 begin;
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD';

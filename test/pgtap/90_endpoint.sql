@@ -3,19 +3,12 @@
 --
 -- The random part prints its seed. PGOPTIONS='-c test.seed=123' repeats a run; -c test.requests=20000 makes a longer one.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
-\encoding UTF8
+\ir include/output.psql
 
 \set vectors `cat test/query_vectors.json`
 
 begin;
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 -- Not those of the requests: a time without a zone is UTC wherever the session is.
 set local timezone = 'Asia/Kolkata';

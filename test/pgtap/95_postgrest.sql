@@ -3,17 +3,10 @@
 -- All requests run in this one transaction, so each is a subtransaction that is rolled back, which ends local settings as the end of
 -- a transaction does.
 
-\set QUIET 1
-\set ON_ERROR_STOP 1
-\pset format unaligned
-\pset tuples_only on
-\pset pager off
-\encoding UTF8
+\ir include/output.psql
 
 begin;
-select n.nspname as pgtap from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
- where e.extname = 'pgtap' \gset
-set local search_path = :"pgtap", pg_temp;
+\ir include/pgtap.psql
 set local client_min_messages = warning;
 set local timezone = 'UTC';
 set local batches.user_id = '';
