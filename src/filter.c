@@ -89,7 +89,10 @@ read_list(const Parameter *parameter, Datum value)
 	return filter;
 }
 
-/* Makes a request match no batch: the range of its ids is empty. */
+/*
+ * Makes a request match no batch: the range of its ids is empty. To be called when
+ * id__starts_with has been set, which has the same range.
+ */
 void
 match_nothing(Request *request)
 {
