@@ -5,7 +5,9 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" batches.contr
 MODULE_big = batches
 OBJS = \
 	src/batches.o \
+	src/condition.o \
 	src/counts.o \
+	src/direct.o \
 	src/filter.o \
 	src/http.o \
 	src/json.o \
@@ -15,8 +17,11 @@ OBJS = \
 	src/query.o \
 	src/row.o \
 	src/scan.o \
+	src/scan_index.o \
 	src/scan_sql.o \
-	src/user.o
+	src/tag_walk.o \
+	src/user.o \
+	src/walk.o
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 

@@ -9,6 +9,7 @@
 #include "compat.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/array.h"
@@ -18,6 +19,7 @@
 #include "utils/syscache.h"
 
 #include "batches.h"
+#include "scan.h"
 
 PG_MODULE_MAGIC;
 
@@ -27,6 +29,7 @@ void
 _PG_init(void)
 {
 	define_user_settings();
+	define_scan_settings();
 	MarkGUCPrefixReserved("batches");
 }
 
@@ -42,6 +45,16 @@ extension_type(const char *name)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
 						errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name)));
 	return type;
+}
+
+/* The OID of one of the extension's functions without arguments. */
+Oid
+extension_function(const char *name)
+{
+	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+						   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(schema));
 }
 
 /* The OID of one of the tables that create_tables() makes. */

@@ -11,6 +11,7 @@
 
 /* batches.c */
 extern Oid extension_type(const char *name);
+extern Oid extension_function(const char *name);
 extern Oid require_table(const char *name);
 extern void check_column_type(const char *table, const char *column, Oid actual, Oid expected);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,

@@ -34,4 +34,65 @@
 	makeJsonLexContextCstringLen(json, length, encoding, true)
 #endif
 
+/* Since 18, index scans can count what they do for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define begin_index_scan(table, index, snapshot, nkeys)                                            \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#define begin_bitmap_scan(index, snapshot, nkeys)                                                  \
+	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
+#else
+#define begin_index_scan(table, index, snapshot, nkeys)                                            \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#define begin_bitmap_scan(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
+#endif
+
+/*
+ * The pages of a bitmap, one by one, each with the offsets of its tuples, or of all
+ * that can be there when the bitmap has lost them. Since 18, the pages and their
+ * offsets are asked for one after the other.
+ */
+#include "access/htup_details.h"
+#include "nodes/tidbitmap.h"
+
+#define MAX_BITMAP_OFFSETS MaxHeapTuplesPerPage
+
+#if PG_VERSION_NUM >= 180000
+typedef TBMPrivateIterator BitmapIterator;
+#define begin_bitmap(bitmap) tbm_begin_private_iterate(bitmap)
+#define end_bitmap(iterator) tbm_end_private_iterate(iterator)
+#else
+typedef TBMIterator BitmapIterator;
+#define begin_bitmap(bitmap) tbm_begin_iterate(bitmap)
+#define end_bitmap(iterator) tbm_end_iterate(iterator)
+#endif
+
+static inline bool
+next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *noffsets)
+{
+#if PG_VERSION_NUM >= 180000
+	TBMIterateResult page;
+
+	if (!tbm_private_iterate(iterator, &page))
+		return false;
+	*block = page.blockno;
+	*noffsets = page.lossy ? -1 : tbm_extract_page_tuple(&page, offsets, MAX_BITMAP_OFFSETS);
+#else
+	TBMIterateResult *page = tbm_iterate(iterator);
+
+	if (page == NULL)
+		return false;
+	*block = page->blockno;
+	*noffsets = page->ntuples;
+	for (int i = 0; i < page->ntuples; i++)
+		offsets[i] = page->offsets[i];
+#endif
+	if (*noffsets < 0)
+	{
+		*noffsets = MAX_BITMAP_OFFSETS;
+		for (int i = 0; i < MAX_BITMAP_OFFSETS; i++)
+			offsets[i] = FirstOffsetNumber + i;
+	}
+	return true;
+}
+
 #endif /* BATCHES_COMPAT_H */

@@ -397,7 +397,6 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 							 PointerGetDatum(cstring_to_text_with_len(errors.data, errors.len)));
 	}
 
-	scan_begin(&request);
 	document = render_document(&request, &total, &rows);
 	content_range = rows == 0 ? psprintf("*/" INT64_FORMAT, total)
 							  : psprintf(INT64_FORMAT "-" INT64_FORMAT "/" INT64_FORMAT,

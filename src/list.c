@@ -37,11 +37,13 @@ Datum
 batches_list_batches(PG_FUNCTION_ARGS)
 {
 	Request request;
+	Scan *scan;
 
 	InitMaterializedSRF(fcinfo, 0);
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
-	scan_begin(&request);
-	scan_page(&request, put_row, fcinfo->resultinfo);
+	scan = scan_begin(&request);
+	scan_page(scan, put_row, fcinfo->resultinfo);
+	scan_end(scan);
 	return (Datum) 0;
 }
 
@@ -51,26 +53,32 @@ Datum
 batches_count_batches(PG_FUNCTION_ARGS)
 {
 	Request request;
+	Scan *scan;
+	int64 count;
 
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
-	scan_begin(&request);
-	PG_RETURN_INT64(scan_count(&request));
+	scan = scan_begin(&request);
+	count = scan_count(scan);
+	scan_end(scan);
+	PG_RETURN_INT64(count);
 }
 
-/* Renders the document of a request that is ready to be read. */
+/* Renders the document of a request. */
 text *
-render_document(const Request *request, int64 *total, int64 *rows)
+render_document(Request *request, int64 *total, int64 *rows)
 {
+	Scan *scan = scan_begin(request);
 	Document document;
 
 	begin_document(&document);
-	scan_page(request, add_row_to_document, &document);
+	scan_page(scan, add_row_to_document, &document);
 
 	/* A page that ends before its limit tells the total by itself. */
 	if (document.rows < request->limit && (document.rows > 0 || request->offset == 0))
 		*total = request->offset + document.rows;
 	else
-		*total = scan_count(request);
+		*total = scan_count(scan);
+	scan_end(scan);
 	*rows = document.rows;
 	return end_document(&document, *total, request->offset);
 }
@@ -93,6 +101,5 @@ batches_document(PG_FUNCTION_ARGS)
 						errhint("Set batches.user_id to the user's id, for example: SET LOCAL "
 								"batches.user_id = 'user-123'.")));
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
-	scan_begin(&request);
 	PG_RETURN_TEXT_P(render_document(&request, &total, &rows));
 }

@@ -7,6 +7,6 @@
 
 #include "filter.h"
 
-extern text *render_document(const Request *request, int64 *total, int64 *rows);
+extern text *render_document(Request *request, int64 *total, int64 *rows);
 
 #endif /* BATCHES_LIST_H */

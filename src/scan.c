@@ -1,8 +1,9 @@
 /*
  * scan.c
- *		Who sees which batches, and the way to the engine that reads them.
+ *		Who sees which batches, and which engine reads them.
  *
- * scan_page() and scan_count() of one request read in the snapshot of the
+ * Walks over indexes read where they are surely right, SQL everywhere else; the
+ * setting batches.scan takes one of them by hand. scan_page() and scan_count() of one request read in the snapshot of the
  * calling statement, so a page and its total agree.
  */
 #include "postgres.h"
@@ -11,11 +12,43 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "batches.h"
 #include "plan.h"
 #include "scan.h"
+#include "scan_index.h"
 #include "scan_sql.h"
+
+typedef enum ScanEngine
+{
+	ENGINE_AUTO,
+	ENGINE_SQL,
+	ENGINE_INDEX,
+} ScanEngine;
+
+static int engine = ENGINE_AUTO;
+
+struct Scan
+{
+	const Request *request;
+	IndexScan *index_scan; /* NULL: SQL reads */
+};
+
+void
+define_scan_settings(void)
+{
+	static const struct config_enum_entry engines[] = {
+		{"auto", ENGINE_AUTO, false},
+		{"sql", ENGINE_SQL, false},
+		{"index", ENGINE_INDEX, false},
+		{NULL, 0, false},
+	};
+
+	DefineCustomEnumVariable("batches.scan", "How batches are read.",
+							 "auto reads indexes where that is surely right, and by SQL elsewhere.",
+							 &engine, ENGINE_AUTO, engines, PGC_USERSET, 0, NULL, NULL, NULL);
+}
 
 static void
 collect_project(TupleTableSlot *slot, void *arg)
@@ -34,10 +67,18 @@ collect_project(TupleTableSlot *slot, void *arg)
 static ArrayType *
 lookup_projects(const char *user_id)
 {
-	ArrayBuildState *projects = initArrayResult(UUIDOID, CurrentMemoryContext, false);
+	ArrayBuildState *projects;
 	QueryParameters query_parameters = {0};
 
 	require_table("project_member");
+	if (engine != ENGINE_SQL)
+	{
+		ArrayType *found = scan_index_projects(user_id);
+
+		if (found != NULL)
+			return found;
+	}
+	projects = initArrayResult(UUIDOID, CurrentMemoryContext, false);
 	add_query_parameter(&query_parameters, TEXTOID, CStringGetTextDatum(user_id));
 	run_query("select m.project_id from " BATCHES_SCHEMA ".project_member m"
 			  " where m.user_id operator(pg_catalog.=) $1 order by m.project_id",
@@ -71,14 +112,16 @@ intersect_uuids(ArrayType *list, ArrayType *sorted)
 }
 
 /*
- * Makes a request ready to be read: when there is an authenticated user, it
- * reaches that user's projects only, whatever the role may see.
+ * Begins to read what a request asks for: when there is an authenticated user, of
+ * that user's projects only, whatever the role may see.
  */
-void
+Scan *
 scan_begin(Request *request)
 {
 	FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const char *user_id = authenticated_user_id();
+	Scan *scan = palloc0(sizeof(Scan));
+	const char *obstacle = NULL;
 
 	require_table("batch");
 	if (user_id != NULL)
@@ -90,16 +133,39 @@ scan_begin(Request *request)
 		projects->given = true;
 		projects->value = PointerGetDatum(visible);
 	}
+	scan->request = request;
+	if (engine != ENGINE_SQL)
+		scan->index_scan = scan_index_begin(request, &obstacle);
+	if (engine == ENGINE_INDEX && obstacle != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" cannot be read by its indexes", BATCHES_SCHEMA, "batch"),
+				 errdetail_internal("The obstacle: %s.", obstacle),
+				 errhint("Set batches.scan to auto: SQL then reads what indexes cannot.")));
+	return scan;
 }
 
+/* Without the rights, SQL says what is missing. */
 void
-scan_page(const Request *request, BatchRowCallback callback, void *arg)
+scan_page(Scan *scan, BatchRowCallback callback, void *arg)
 {
-	scan_sql_page(request, callback, arg);
+	if (scan->index_scan != NULL && scan_index_may_page(scan->index_scan))
+		scan_index_page(scan->index_scan, callback, arg);
+	else
+		scan_sql_page(scan->request, callback, arg);
 }
 
 int64
-scan_count(const Request *request)
+scan_count(Scan *scan)
 {
-	return scan_sql_count(request);
+	if (scan->index_scan != NULL && scan_index_may_count(scan->index_scan))
+		return scan_index_count(scan->index_scan);
+	return scan_sql_count(scan->request);
+}
+
+void
+scan_end(Scan *scan)
+{
+	if (scan->index_scan != NULL)
+		scan_index_end(scan->index_scan);
 }

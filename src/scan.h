@@ -1,6 +1,6 @@
 /*
  * scan.h
- *		Reading batches: the one interface to the engine.
+ *		Reading batches: the one interface to the engines.
  */
 #ifndef BATCHES_SCAN_H
 #define BATCHES_SCAN_H
@@ -10,8 +10,12 @@
 /* Gets one row of a page, in order. What it allocates is gone when it returns. */
 typedef void (*BatchRowCallback)(const BatchRow *row, void *arg);
 
-extern void scan_begin(Request *request);
-extern void scan_page(const Request *request, BatchRowCallback callback, void *arg);
-extern int64 scan_count(const Request *request);
+typedef struct Scan Scan;
+
+extern void define_scan_settings(void);
+extern Scan *scan_begin(Request *request);
+extern void scan_page(Scan *scan, BatchRowCallback callback, void *arg);
+extern int64 scan_count(Scan *scan);
+extern void scan_end(Scan *scan);
 
 #endif /* BATCHES_SCAN_H */

@@ -1,0 +1,163 @@
+/*
+ * condition.c
+ *		Conditions on a table's columns, and how values compare.
+ *
+ * Values compare by the default operators of their types, text by code point.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "parser/parse_oper.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "condition.h"
+
+/* Prepares the comparison of a type's values; a null is larger than any of them. */
+void
+prepare_order(SortSupport order, Oid type, bool descending)
+{
+	Oid less;
+	Oid greater;
+
+	get_sort_group_operators(type, true, false, true, &less, NULL, &greater, NULL);
+	memset(order, 0, sizeof(*order));
+	order->ssup_cxt = CurrentMemoryContext;
+	order->ssup_collation = C_COLLATION_OID;
+	order->ssup_nulls_first = descending;
+	PrepareSortSupportFromOrderingOp(descending ? greater : less, order);
+}
+
+void
+init_condition(Condition *condition, AttrNumber column, Oid type)
+{
+	memset(condition, 0, sizeof(*condition));
+	condition->column = column;
+	condition->type = type;
+	if (type != TEXTARRAYOID)
+		prepare_order(&condition->order, type, false);
+}
+
+static int
+compare(Condition *condition, Datum a, Datum b)
+{
+	return ApplySortComparator(a, false, b, false, &condition->order);
+}
+
+static int
+compare_values(const void *a, const void *b, void *condition)
+{
+	return compare(condition, *(const Datum *) a, *(const Datum *) b);
+}
+
+/* Whether a value is in the condition's list. */
+static bool
+is_listed(Condition *condition, Datum value)
+{
+	return bsearch_arg(&value, condition->values, condition->nvalues, sizeof(Datum), compare_values,
+					   condition) != NULL;
+}
+
+/* Takes over the values. */
+void
+restrict_to_list(Condition *condition, Datum *values, int nvalues)
+{
+	int n = 0;
+
+	qsort_arg(values, nvalues, sizeof(Datum), compare_values, condition);
+	for (int i = 0; i < nvalues; i++)
+	{
+		if (n > 0 && compare(condition, values[n - 1], values[i]) == 0)
+			continue;
+		if (!condition->has_list || is_listed(condition, values[i]))
+			values[n++] = values[i];
+	}
+	condition->has_list = true;
+	condition->values = values;
+	condition->nvalues = n;
+}
+
+void
+restrict_to_lower(Condition *condition, Datum lower)
+{
+	if (!condition->has_lower || compare(condition, lower, condition->lower) > 0)
+		condition->lower = lower;
+	condition->has_lower = true;
+}
+
+void
+restrict_to_upper(Condition *condition, Datum upper)
+{
+	if (!condition->has_upper || compare(condition, upper, condition->upper) < 0)
+		condition->upper = upper;
+	condition->has_upper = true;
+}
+
+void
+restrict_to_element(Condition *condition, Datum element)
+{
+	condition->has_element = true;
+	condition->element = element;
+}
+
+static bool
+is_between(Condition *condition, Datum value)
+{
+	return !(condition->has_lower && compare(condition, value, condition->lower) < 0) &&
+		   !(condition->has_upper && compare(condition, value, condition->upper) > 0);
+}
+
+/* Makes a condition with a list one of nothing else; returns whether any value can meet it. */
+bool
+normalize_condition(Condition *condition)
+{
+	int n = 0;
+
+	if (!condition->has_list)
+		return !(condition->has_lower && condition->has_upper &&
+				 compare(condition, condition->lower, condition->upper) > 0);
+
+	for (int i = 0; i < condition->nvalues; i++)
+		if (is_between(condition, condition->values[i]))
+			condition->values[n++] = condition->values[i];
+	condition->nvalues = n;
+	condition->has_lower = false;
+	condition->has_upper = false;
+	return n > 0;
+}
+
+static bool
+has_element(Datum array, Datum element)
+{
+	text *wanted = DatumGetTextPP(element);
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		text *present = (text *) DatumGetPointer(elements[i]);
+
+		if (!nulls[i] && VARSIZE_ANY_EXHDR(present) == VARSIZE_ANY_EXHDR(wanted) &&
+			memcmp(VARDATA_ANY(present), VARDATA_ANY(wanted), VARSIZE_ANY_EXHDR(wanted)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* May leave memory behind in the current context. */
+bool
+condition_holds(Condition *condition, Datum value, bool isnull)
+{
+	if (isnull)
+		return false;
+	if (condition->has_element)
+		return has_element(value, condition->element);
+	if (condition->has_list)
+		return is_listed(condition, value);
+	return is_between(condition, value);
+}

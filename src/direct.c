@@ -1,0 +1,309 @@
+/*
+ * direct.c
+ *		Which tables can be read without the executor, and their indexes.
+ *
+ * Whoever reads past the executor answers for what it would have done: here are
+ * the rights, the row-level security, and everything else that makes a table's
+ * rows another thing than the tuples in its heap. In doubt there is an obstacle,
+ * and the caller leaves the table to SQL.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "rewrite/rowsecurity.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "batches.h"
+#include "direct.h"
+
+/* What a policy text means, as PostgreSQL stores it. */
+typedef struct PolicyTree
+{
+	Oid table;
+	Oid projects; /* the other objects that our policies name */
+	Oid user;
+	MemoryContext context;
+	Node *tree;
+} PolicyTree;
+
+/* The tree of a policy text. Analyzed once in a session, as long as its objects are the same. */
+static Node *
+policy_tree(Relation relation, const char *policy)
+{
+	static PolicyTree kept[2];
+	Oid schema = RelationGetNamespace(relation);
+	Oid table = RelationGetRelid(relation);
+	Oid projects = get_relname_relid("project_member", schema);
+	Oid user = extension_function("current_user_id");
+	PolicyTree *place = &kept[table == projects ? 1 : 0];
+	char *sql;
+	Query *query;
+	MemoryContext context;
+
+	if (place->tree != NULL && place->table == table && place->projects == projects &&
+		place->user == user)
+		return place->tree;
+
+	sql = psprintf("select from " BATCHES_SCHEMA ".%s where %s", RelationGetRelationName(relation),
+				   policy);
+	query = parse_analyze_fixedparams(linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT)),
+									  sql, NULL, 0, NULL);
+	context = AllocSetContextCreate(TopMemoryContext, "batches policy", ALLOCSET_SMALL_SIZES);
+	if (place->context != NULL)
+		MemoryContextDelete(place->context);
+	context = MemoryContextSwitchTo(context);
+	place->context = CurrentMemoryContext;
+	place->tree = copyObject(query->jointree->quals);
+	MemoryContextSwitchTo(context);
+	place->table = table;
+	place->projects = projects;
+	place->user = user;
+	return place->tree;
+}
+
+static bool
+applies_to_user(const RowSecurityPolicy *policy)
+{
+	Oid *roles = (Oid *) ARR_DATA_PTR(policy->roles);
+	int nroles = ARR_DIMS(policy->roles)[0];
+
+	if (policy->polcmd != '*' && policy->polcmd != ACL_SELECT_CHR)
+		return false;
+	for (int i = 0; i < nroles; i++)
+		if (roles[i] == ACL_ID_PUBLIC || has_privs_of_role(GetUserId(), roles[i]))
+			return true;
+	return false;
+}
+
+/* Whether the rows that the role may see are those that one policy lets it see. */
+static bool
+has_only_policy(Relation relation, const char *policy)
+{
+	bool permitted = false;
+	ListCell *cell;
+
+	foreach (cell, relation->rd_rsdesc->policies)
+	{
+		RowSecurityPolicy *present = lfirst(cell);
+
+		if (!applies_to_user(present))
+			continue;
+		if (!equal(present->qual, policy_tree(relation, policy)))
+			return false;
+		permitted |= present->permissive;
+	}
+	return permitted;
+}
+
+/* Why a table cannot be read directly, or NULL. */
+static const char *
+find_obstacle(Relation relation, const char *policy)
+{
+	/* Extensions that check or audit the reading of tables do it there. */
+	if (ExecutorCheckPerms_hook != NULL)
+		return "an extension checks what the executor reads";
+	/* Citus keeps a distributed table's rows elsewhere, under an ordinary table. */
+	if (OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE)))
+		return "its rows may be distributed by Citus";
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		return "it is not an ordinary table";
+	if (relation->rd_tableam != GetHeapamTableAmRoutine())
+		return "it is not a heap";
+	if (has_subclass(RelationGetRelid(relation)))
+		return "other tables inherit from it";
+	if (!RelationIsPermanent(relation) && RecoveryInProgress())
+		return "it is not available during recovery";
+	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED)
+	{
+		if (authenticated_user_id() == NULL)
+			return "row-level security applies, and there is no authenticated user";
+		if (!has_only_policy(relation, policy))
+			return "it has policies of row-level security beyond its own";
+	}
+	return NULL;
+}
+
+/* Whether a column of an index is in the order of the listing. */
+static bool
+is_ordered(Relation index, int column)
+{
+	Oid type = TupleDescAttr(RelationGetDescr(index), column)->atttypid;
+	Oid collation = index->rd_indcollation[column];
+
+	return index->rd_indoption[column] == 0 &&
+		   index->rd_opfamily[column] ==
+			   lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf &&
+		   (!OidIsValid(collation) || collation == C_COLLATION_OID);
+}
+
+/* Whether an index has an entry for every tuple that the snapshot could see. */
+static bool
+is_complete(Relation index)
+{
+	return index->rd_index->indisvalid && RelationGetIndexPredicate(index) == NIL &&
+		   (!index->rd_index->indcheckxmin ||
+			TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
+								  TransactionXmin));
+}
+
+static int
+entry_width(Relation index)
+{
+	const int usual_width = 16; /* of what has no fixed one */
+	int width = 0;
+
+	for (int i = 0; i < RelationGetNumberOfAttributes(index); i++)
+	{
+		int16 length = TupleDescAttr(RelationGetDescr(index), i)->attlen;
+
+		width += length > 0 ? length : usual_width;
+	}
+	return width;
+}
+
+/* Takes an open index into the table's, if it is one that direct reading can use. */
+static bool
+take_index(DirectTable *table, Relation relation)
+{
+	DirectIndex *index = &table->indexes[table->nindexes];
+
+	if (!is_complete(relation))
+		return false;
+	if (relation->rd_rel->relam != BTREE_AM_OID)
+	{
+		table->others = lappend(table->others, relation);
+		return true;
+	}
+	index->relation = relation;
+	index->columns = relation->rd_index->indkey.values;
+	index->ncolumns = IndexRelationGetNumberOfAttributes(relation);
+	index->nkeys = IndexRelationGetNumberOfKeyAttributes(relation);
+	index->width = entry_width(relation);
+	for (int i = 0; i < index->ncolumns; i++)
+		if (index->columns[i] <= 0 || (i < index->nkeys && !is_ordered(relation, i)))
+			return false;
+	table->nindexes++;
+	return true;
+}
+
+/*
+ * Opens a table to be read directly in the active snapshot, or returns NULL and
+ * the obstacle. The policy is the one that row-level security may have: reading
+ * the authenticated user's rows only is then left to the caller.
+ */
+DirectTable *
+direct_open(const char *name, const char *policy, const char **obstacle)
+{
+	Relation relation = table_open(require_table(name), AccessShareLock);
+	DirectTable *table;
+	List *oids;
+	ListCell *cell;
+
+	*obstacle = find_obstacle(relation, policy);
+	if (*obstacle != NULL)
+	{
+		table_close(relation, NoLock);
+		return NULL;
+	}
+	oids = RelationGetIndexList(relation);
+	table = palloc0(sizeof(*table));
+	table->relation = relation;
+	table->indexes = palloc(sizeof(DirectIndex) * (list_length(oids) + 1));
+	foreach (cell, oids)
+	{
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (!take_index(table, index))
+			index_close(index, NoLock);
+	}
+	return table;
+}
+
+/* The locks stay until the transaction ends, as those of a query. */
+void
+direct_close(DirectTable *table)
+{
+	ListCell *cell;
+
+	for (int i = 0; i < table->nindexes; i++)
+		index_close(table->indexes[i].relation, NoLock);
+	foreach (cell, table->others)
+		index_close(lfirst(cell), NoLock);
+	table_close(table->relation, NoLock);
+}
+
+/* Whether the role may select some columns, by its rights on the table or on each of them. */
+bool
+direct_may_select(DirectTable *table, Bitmapset *columns)
+{
+	Oid relid = RelationGetRelid(table->relation);
+	Oid role = GetUserId();
+	int column = -1;
+
+	if (pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	if (bms_is_empty(columns))
+		return pg_attribute_aclcheck_all(relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
+	while ((column = bms_next_member(columns, column)) >= 0)
+		if (pg_attribute_aclcheck(relid, column, role, ACL_SELECT) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/* Where an index has a column of the table, from 1; 0 if it does not. */
+int
+direct_position(const DirectIndex *index, AttrNumber column)
+{
+	for (int i = 0; i < index->ncolumns; i++)
+		if (index->columns[i] == column)
+			return i + 1;
+	return 0;
+}
+
+/*
+ * The number of a column, or 0 if there is none of that type, or none whose equal
+ * texts are the same bytes.
+ */
+AttrNumber
+direct_column(DirectTable *table, const char *name, Oid type)
+{
+	TupleDesc descriptor = RelationGetDescr(table->relation);
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		if (attribute->atttypid != type ||
+			(OidIsValid(attribute->attcollation) &&
+			 !get_collation_isdeterministic(attribute->attcollation)))
+			return InvalidAttrNumber;
+		return attribute->attnum;
+	}
+	return InvalidAttrNumber;
+}

@@ -1,0 +1,36 @@
+/*
+ * direct.h
+ *		Tables that are read without the executor.
+ */
+#ifndef BATCHES_DIRECT_H
+#define BATCHES_DIRECT_H
+
+#include "nodes/bitmapset.h"
+#include "utils/rel.h"
+
+/* A B-tree index on columns, whole and in ascending order. */
+typedef struct DirectIndex
+{
+	Relation relation;
+	int nkeys;
+	int ncolumns;         /* with the included ones */
+	const int16 *columns; /* of the table; the first is columns[0] */
+	int width;            /* about how many bytes an entry has */
+} DirectIndex;
+
+/* A table that is surely read right without the executor. */
+typedef struct DirectTable
+{
+	Relation relation;
+	int nindexes;
+	DirectIndex *indexes;
+	List *others; /* open indexes of other kinds */
+} DirectTable;
+
+extern DirectTable *direct_open(const char *name, const char *policy, const char **obstacle);
+extern void direct_close(DirectTable *table);
+extern bool direct_may_select(DirectTable *table, Bitmapset *columns);
+extern int direct_position(const DirectIndex *index, AttrNumber column);
+extern AttrNumber direct_column(DirectTable *table, const char *name, Oid type);
+
+#endif /* BATCHES_DIRECT_H */

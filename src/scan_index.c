@@ -1,0 +1,1088 @@
+/*
+ * scan_index.c
+ *		Reads batches by walks over indexes, without planner and executor.
+ *
+ * A page comes from a merge or from a gather. A merge walks an index, or the
+ * streams of one, in the order of the page, and stops when the page is full. A
+ * gather walks all that a filter's index has for it, and sorts. Which is better
+ * depends on how many rows the other filters leave, and no estimate of that can be
+ * relied on: so the ways to the page take turns, each with the same amount of
+ * work, and the first to finish has the page. That costs no more than a small
+ * multiple of the best way. Gathers that have to fetch tuples find out first how
+ * many each would fetch, which is much cheaper; only the best of them goes on.
+ *
+ * A count is a gather that keeps nothing.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/tableam.h"
+#include "catalog/pg_statistic.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "lib/binaryheap.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/uuid.h"
+
+#include "batches.h"
+#include "scan_index.h"
+#include "tag_walk.h"
+#include "walk.h"
+
+/* How much work each way does before it is the next one's turn. */
+#define WORK_TURN 2000
+/* With so few streams, a merge is likely to be the best. */
+#define FEW_STREAMS 16
+#define MAX_STREAM_READ 1024
+
+/* Which rows row-level security lets a member see; create_tables() makes these policies. */
+#define BATCH_POLICY                                                                               \
+	"project_id operator(pg_catalog.=) any (array(select m.project_id from " BATCHES_SCHEMA        \
+	".project_member m where m.user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA             \
+	".current_user_id())))"
+#define PROJECT_MEMBER_POLICY                                                                      \
+	"user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA ".current_user_id())"
+
+/* A row of the page to be, as far as ordering it takes. */
+typedef struct Match
+{
+	Datum key; /* in the order column */
+	bool isnull;
+	pg_uuid_t id;
+	ItemPointerData tid;
+} Match;
+
+struct IndexScan
+{
+	const Request *request;
+	DirectTable *table;
+	Snapshot snapshot;
+	MemoryContext context;
+	AttrNumber columns[N_COLUMNS]; /* of the table, by ColumnId */
+	AttrNumber job_columns[N_JOB_STATUSES];
+	bool matches_nothing;
+	int nconditions;
+	Condition conditions[N_FILTERS];
+	int64 wanted; /* rows from the first one to the end of the page */
+	bool key_byval;
+	int16 key_length;
+	SortSupportData key_order;
+	SortSupportData id_order;
+};
+
+/* What is read of a stream and not yet merged */
+typedef struct Stream
+{
+	Match *matches;
+	int nmatches;
+	int next;
+	int size; /* how many to read at once */
+	bool ended;
+	bool resumes; /* after last */
+	Match last;
+} Stream;
+
+typedef struct Merge
+{
+	IndexScan *scan;
+	Walk walk;
+	bool leads_by_list; /* the first column's values make the streams */
+	Stream *streams;
+	int nstarted;
+	int reading; /* a stream, or -1 */
+	binaryheap *heap;
+	int64 skipped;
+	ItemPointerData *tids; /* of the page */
+	int64 ntids;
+	int64 size;
+} Merge;
+
+typedef struct Gather
+{
+	IndexScan *scan;
+	bool keeps;  /* the matches; else they are counted */
+	bool sizing; /* only finds out how much there is */
+	Walk walk;
+	int stream;
+	bool started;  /* the stream */
+	TagWalk *tags; /* instead of the walk, or NULL */
+	int64 count;
+	Match *matches;
+	int64 nmatches;
+	int64 size;
+	bool full; /* the last one wanted is at wanted - 1 */
+} Gather;
+
+typedef struct Race
+{
+	Merge *merges;
+	int nmerges;
+	Gather *gathers;
+	int ngathers;
+	Gather *tags; /* or NULL */
+} Race;
+
+/*
+ * Matches
+ */
+
+static int
+compare_matches(IndexScan *scan, const Match *a, const Match *b)
+{
+	int order = ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
+
+	if (order != 0)
+		return order;
+	return ApplySortComparator(UUIDPGetDatum(&a->id), false, UUIDPGetDatum(&b->id), false,
+							   &scan->id_order);
+}
+
+static int
+compare_matches_arg(const void *a, const void *b, void *scan)
+{
+	return compare_matches(scan, a, b);
+}
+
+/* The value of a column in the last match of a gather. */
+static Datum
+gathered_value(Gather *gather, AttrNumber column, bool *isnull)
+{
+	if (gather->tags != NULL)
+		return slot_getattr(tag_walk_slot(gather->tags), column, isnull);
+	return walk_value(&gather->walk, column, isnull);
+}
+
+static void
+set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, ItemPointer tid)
+{
+	match->key = key;
+	match->isnull = isnull;
+	if (scan->request->order_by == COLUMN_COMPLETE && !isnull)
+		match->key = BoolGetDatum(!DatumGetBool(key));
+	match->id = *DatumGetUUIDP(id);
+	match->tid = *tid;
+}
+
+static void
+keep_key(IndexScan *scan, Match *match)
+{
+	if (!match->isnull)
+		match->key = datumCopy(match->key, scan->key_byval, scan->key_length);
+}
+
+static void
+free_key(IndexScan *scan, Match *match)
+{
+	if (!match->isnull && !scan->key_byval)
+		pfree(DatumGetPointer(match->key));
+}
+
+/*
+ * Merges
+ */
+
+static int
+compare_streams(Datum a, Datum b, void *arg)
+{
+	Merge *merge = arg;
+	Stream *x = &merge->streams[DatumGetInt32(a)];
+	Stream *y = &merge->streams[DatumGetInt32(b)];
+
+	/* The heap has the largest first. */
+	return -compare_matches(merge->scan, &x->matches[x->next], &y->matches[y->next]);
+}
+
+/* Begins to read more of a stream. */
+static void
+read_stream(Merge *merge, int i)
+{
+	Stream *stream = &merge->streams[i];
+	Match *last;
+
+	merge->reading = i;
+	if (stream->matches == NULL)
+	{
+		walk_start_stream(&merge->walk, i);
+		stream->matches = palloc(sizeof(Match) * stream->size);
+		return;
+	}
+
+	/* All of it was taken. */
+	last = &stream->matches[stream->nmatches - 1];
+	for (int j = 0; j < stream->nmatches - 1; j++)
+		free_key(merge->scan, &stream->matches[j]);
+	if (stream->resumes)
+		free_key(merge->scan, &stream->last);
+	stream->last = *last;
+	stream->resumes = true;
+	stream->next = 0;
+	stream->nmatches = 0;
+	if (merge->walk.nstreams == 1)
+		return; /* The walk stands where it stopped. */
+
+	if (merge->walk.index->columns[1] != merge->scan->columns[merge->scan->request->order_by])
+		walk_resume_stream(&merge->walk, i, UUIDPGetDatum(&stream->last.id));
+	else if (!stream->last.isnull)
+		walk_resume_stream(&merge->walk, i, stream->last.key);
+	else
+		walk_start_stream(&merge->walk, i);
+}
+
+static void
+add_to_stream(Merge *merge, Stream *stream, Match *match)
+{
+	if (stream->nmatches >= stream->size)
+	{
+		stream->size *= 2;
+		stream->matches = repalloc_huge(stream->matches, sizeof(Match) * stream->size);
+	}
+	keep_key(merge->scan, match);
+	stream->matches[stream->nmatches++] = *match;
+}
+
+/*
+ * Goes on reading a stream until it has as many matches as it should; returns
+ * whether it has. One of several streams is read to where the key changes, as it
+ * is resumed after a key.
+ */
+static bool
+fill_stream(Merge *merge, int64 work_limit)
+{
+	IndexScan *scan = merge->scan;
+	Walk *walk = &merge->walk;
+	Stream *stream = &merge->streams[merge->reading];
+	int enough = stream->size;
+
+	for (;;)
+	{
+		Match match;
+		bool isnull;
+		bool id_isnull;
+		Datum key;
+		Datum id;
+		WalkResult result = walk_next(walk, work_limit);
+
+		if (result == WALK_PAUSED)
+			return false;
+		if (result == WALK_END)
+		{
+			stream->ended = true;
+			return true;
+		}
+		key = walk_value(walk, scan->columns[scan->request->order_by], &isnull);
+		id = walk_value(walk, scan->columns[COLUMN_ID], &id_isnull);
+		set_match(scan, &match, key, isnull, id, &walk->tid);
+		if (walk->nstreams == 1)
+		{
+			add_to_stream(merge, stream, &match);
+			if (stream->nmatches == enough)
+				return true;
+			continue;
+		}
+		if (stream->resumes && compare_matches(scan, &match, &stream->last) <= 0)
+			continue;
+		if (stream->nmatches >= enough &&
+			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
+			return true;
+		add_to_stream(merge, stream, &match);
+	}
+}
+
+static void
+add_tid(Merge *merge, ItemPointer tid)
+{
+	if (merge->ntids >= merge->size)
+	{
+		merge->size *= 2;
+		merge->tids = repalloc_huge(merge->tids, sizeof(ItemPointerData) * merge->size);
+	}
+	merge->tids[merge->ntids++] = *tid;
+}
+
+/* Returns whether the page is complete. */
+static bool
+advance_merge(Merge *merge, int64 work_limit)
+{
+	const Request *request = merge->scan->request;
+
+	for (;;)
+	{
+		int i;
+		Stream *stream;
+
+		if (merge->reading < 0 && merge->nstarted < merge->walk.nstreams)
+			read_stream(merge, merge->nstarted++);
+		if (merge->reading >= 0)
+		{
+			if (!fill_stream(merge, work_limit))
+				return false;
+			stream = &merge->streams[merge->reading];
+			if (stream->nmatches > 0)
+				binaryheap_add(merge->heap, Int32GetDatum(merge->reading));
+			merge->reading = -1;
+			continue;
+		}
+
+		if (binaryheap_empty(merge->heap))
+			return true;
+		i = DatumGetInt32(binaryheap_first(merge->heap));
+		stream = &merge->streams[i];
+		if (merge->skipped < request->offset)
+			merge->skipped++;
+		else
+			add_tid(merge, &stream->matches[stream->next].tid);
+		if (merge->ntids == request->limit)
+			return true;
+		if (++stream->next < stream->nmatches)
+			binaryheap_replace_first(merge->heap, Int32GetDatum(i));
+		else
+		{
+			binaryheap_remove_first(merge->heap);
+			if (!stream->ended)
+			{
+				if (stream->size < MAX_STREAM_READ)
+				{
+					stream->size *= 2;
+					stream->matches = repalloc(stream->matches, sizeof(Match) * stream->size);
+				}
+				read_stream(merge, i);
+			}
+		}
+	}
+}
+
+static void
+prepare_merge(Merge *merge)
+{
+	int nstreams = merge->walk.nstreams;
+	int64 share = merge->scan->wanted / nstreams;
+	int size = Min(share, MAX_STREAM_READ / 4) * (nstreams > 1 ? 2 : 1);
+
+	merge->walk.resumable = nstreams > 1;
+	merge->streams = palloc_extended(sizeof(Stream) * nstreams, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < nstreams; i++)
+		merge->streams[i].size = Max(size, 2);
+	merge->heap = binaryheap_allocate(nstreams, compare_streams, merge);
+	merge->reading = -1;
+	merge->size = 128;
+	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
+}
+
+/*
+ * Gathers
+ */
+
+/* Sorts the matches, and drops those behind the page. */
+static void
+sort_matches(Gather *gather)
+{
+	IndexScan *scan = gather->scan;
+
+	qsort_arg(gather->matches, gather->nmatches, sizeof(Match), compare_matches_arg, scan);
+	while (gather->nmatches > scan->wanted)
+		free_key(scan, &gather->matches[--gather->nmatches]);
+	gather->full = gather->nmatches == scan->wanted;
+}
+
+static void
+keep_match(Gather *gather, ItemPointer tid)
+{
+	IndexScan *scan = gather->scan;
+	bool isnull;
+	bool id_isnull;
+	Datum key = gathered_value(gather, scan->columns[scan->request->order_by], &isnull);
+	Datum id = gathered_value(gather, scan->columns[COLUMN_ID], &id_isnull);
+	Match match;
+
+	set_match(scan, &match, key, isnull, id, tid);
+	if (gather->full && compare_matches(scan, &match, &gather->matches[scan->wanted - 1]) >= 0)
+		return;
+	if (gather->nmatches >= gather->size)
+	{
+		if (gather->nmatches / 2 >= scan->wanted)
+			sort_matches(gather);
+		else
+		{
+			gather->size = gather->size == 0 ? 256 : gather->size * 2;
+			if (gather->matches == NULL)
+				gather->matches = palloc(sizeof(Match) * gather->size);
+			else
+				gather->matches = repalloc_huge(gather->matches, sizeof(Match) * gather->size);
+		}
+	}
+	keep_key(scan, &match);
+	gather->matches[gather->nmatches++] = match;
+}
+
+/* Returns whether all is gathered, or its size is known. */
+static bool
+advance_gather(Gather *gather, int64 work_limit)
+{
+	Walk *walk = &gather->walk;
+
+	while (gather->stream < walk->nstreams)
+	{
+		if (!gather->started)
+			walk_start_stream(walk, gather->stream);
+		gather->started = true;
+		switch (gather->sizing ? walk_pass(walk, work_limit) : walk_next(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				gather->stream++;
+				gather->started = false;
+				break;
+			case WALK_MATCH:
+				gather->count++;
+				if (gather->keeps)
+					keep_match(gather, &walk->tid);
+				break;
+		}
+	}
+	return true;
+}
+
+static bool
+advance_tags(Gather *gather, int64 work_limit)
+{
+	for (;;)
+	{
+		switch (tag_walk_next(gather->tags, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				return true;
+			case WALK_MATCH:
+				gather->count++;
+				if (gather->keeps)
+					keep_match(gather, tag_walk_tid(gather->tags));
+				break;
+		}
+	}
+}
+
+/*
+ * Which ways there are
+ */
+
+/* Whether a way by a walk is better than one by another that reads the same rows. */
+static bool
+is_better(const Walk *walk, const Walk *other)
+{
+	if (walk->needs_heap != other->needs_heap)
+		return other->needs_heap;
+	return walk->index->width < other->index->width;
+}
+
+/* Adds a gather by a list or a range on the first column of an index, or by a whole index. */
+static void
+add_gather(IndexScan *scan, Race *race, Condition *condition, bool keeps)
+{
+	Gather *gather = &race->gathers[race->ngathers];
+	bool found = false;
+
+	memset(gather, 0, sizeof(*gather));
+	gather->scan = scan;
+	gather->keeps = keeps;
+	for (int i = 0; i < scan->table->nindexes; i++)
+	{
+		DirectIndex *index = &scan->table->indexes[i];
+		Walk walk;
+
+		if (condition != NULL && index->columns[0] != condition->column)
+			continue;
+		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
+				  condition != NULL && condition->has_list ? condition : NULL,
+				  ForwardScanDirection);
+		if (keeps)
+		{
+			walk_need_column(&walk, scan->columns[scan->request->order_by]);
+			walk_need_column(&walk, scan->columns[COLUMN_ID]);
+		}
+		if (!found || is_better(&walk, &gather->walk))
+			gather->walk = walk;
+		found = true;
+	}
+	if (found)
+		race->ngathers++;
+}
+
+static void
+add_gathers(IndexScan *scan, Race *race, bool keeps)
+{
+	bool reads_index_only = false;
+
+	race->gathers = palloc(sizeof(Gather) * (scan->nconditions + 1));
+	for (int i = 0; i < scan->nconditions; i++)
+		if (!scan->conditions[i].has_element)
+			add_gather(scan, race, &scan->conditions[i], keeps);
+	for (int i = 0; i < race->ngathers; i++)
+		reads_index_only |= !race->gathers[i].walk.needs_heap;
+
+	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
+	if (!reads_index_only)
+	{
+		add_gather(scan, race, NULL, keeps);
+		if (race->ngathers > 1 && race->gathers[race->ngathers - 1].walk.needs_heap)
+			race->ngathers--;
+	}
+}
+
+/* Adds a gather by an index on the tags. */
+static void
+add_tags(IndexScan *scan, Race *race, bool keeps)
+{
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		TagWalk *tags;
+
+		if (!scan->conditions[i].has_element)
+			continue;
+		tags =
+			tag_walk_init(scan->table, &scan->conditions[i], scan->conditions, scan->nconditions);
+		if (tags == NULL)
+			continue;
+		race->tags = palloc0(sizeof(Gather));
+		race->tags->scan = scan;
+		race->tags->keeps = keeps;
+		race->tags->tags = tags;
+	}
+}
+
+/* Whether a stream of an index, from a column on, is in the order of the page. */
+static bool
+is_page_order(IndexScan *scan, const DirectIndex *index, int column)
+{
+	AttrNumber id = scan->columns[COLUMN_ID];
+	AttrNumber key = scan->columns[scan->request->order_by];
+
+	if (column > 0 && index->columns[0] == key && key != id)
+		/* The streams have one key each. */
+		return column < index->nkeys && index->columns[column] == id;
+	/* The order of "complete" goes against that of "open", and along that of "id". */
+	if (scan->request->order_by == COLUMN_COMPLETE)
+		return false;
+	if (column >= index->nkeys || index->columns[column] != key)
+		return false;
+	return key == id || (column + 1 < index->nkeys && index->columns[column + 1] == id);
+}
+
+/* Adds a merge of the streams that a list makes, or of the single one without. */
+static void
+add_merge(IndexScan *scan, Race *race, Condition *list)
+{
+	Merge *merge = &race->merges[race->nmerges];
+	bool found = false;
+
+	memset(merge, 0, sizeof(*merge));
+	merge->scan = scan;
+	for (int i = 0; i < scan->table->nindexes; i++)
+	{
+		DirectIndex *index = &scan->table->indexes[i];
+		Walk walk;
+
+		if ((list != NULL && index->columns[0] != list->column) ||
+			!is_page_order(scan, index, list == NULL ? 0 : 1))
+			continue;
+		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions, list,
+				  scan->request->descending ? BackwardScanDirection : ForwardScanDirection);
+		if (!found || is_better(&walk, &merge->walk))
+			merge->walk = walk;
+		found = true;
+	}
+	if (found)
+	{
+		prepare_merge(merge);
+		race->nmerges++;
+	}
+}
+
+/* The order in which the merges have their first turn. */
+static int
+compare_merges(const void *a, const void *b)
+{
+	const Merge *x = a;
+	const Merge *y = b;
+	/* A list with few values leaves out rows; one with many takes long to begin. */
+	int x_rank = x->walk.first_values == NULL ? FEW_STREAMS : x->walk.nstreams;
+	int y_rank = y->walk.first_values == NULL ? FEW_STREAMS : y->walk.nstreams;
+
+	return x_rank - y_rank;
+}
+
+static void
+add_merges(IndexScan *scan, Race *race)
+{
+	static Datum both[] = {BoolGetDatum(false), BoolGetDatum(true)};
+	bool has_open = false;
+
+	race->merges = palloc(sizeof(Merge) * (scan->nconditions + 2));
+	add_merge(scan, race, NULL);
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		Condition *condition = &scan->conditions[i];
+
+		has_open |= condition->column == scan->columns[COLUMN_OPEN];
+		if (condition->has_list)
+			add_merge(scan, race, condition);
+	}
+	if (scan->request->order_by == COLUMN_COMPLETE && !has_open)
+	{
+		Condition *condition = palloc(sizeof(Condition));
+
+		init_condition(condition, scan->columns[COLUMN_OPEN], BOOLOID);
+		restrict_to_list(condition, both, lengthof(both));
+		add_merge(scan, race, condition);
+	}
+	qsort(race->merges, race->nmerges, sizeof(Merge), compare_merges);
+	/* They have moved. */
+	for (int i = 0; i < race->nmerges; i++)
+		race->merges[i].heap->bh_arg = &race->merges[i];
+}
+
+/*
+ * The race
+ */
+
+/* Lets the ways take turns, until one has finished: a merge, or else a gather. */
+static void
+run_race(Race *race, Merge **merge, Gather **gather)
+{
+	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
+
+	*merge = NULL;
+	*gather = NULL;
+	for (int i = 0; i < race->ngathers; i++)
+		race->gathers[i].sizing = race->gathers[i].walk.needs_heap && !alone;
+
+	for (int64 limit = WORK_TURN;; limit += WORK_TURN)
+	{
+		for (int i = 0; i < race->nmerges; i++)
+			if (advance_merge(&race->merges[i], limit))
+			{
+				*merge = &race->merges[i];
+				return;
+			}
+		for (int i = 0; i < race->ngathers; i++)
+		{
+			Gather *best = &race->gathers[i];
+
+			if (!advance_gather(best, limit))
+				continue;
+			if (!best->sizing)
+			{
+				*gather = best;
+				return;
+			}
+			/* None of the others can take less work. */
+			for (int j = 0; j < race->ngathers; j++)
+				if (j != i)
+					walk_end(&race->gathers[j].walk);
+			best->sizing = false;
+			best->stream = 0;
+			best->walk.work = 0;
+			race->gathers = best;
+			race->ngathers = 1;
+			i = -1;
+		}
+		if (race->tags != NULL && tag_walk_entry_work(race->tags->tags) <= limit &&
+			advance_tags(race->tags, limit))
+		{
+			*gather = race->tags;
+			return;
+		}
+	}
+}
+
+static void
+end_race(Race *race)
+{
+	for (int i = 0; i < race->nmerges; i++)
+		walk_end(&race->merges[i].walk);
+	for (int i = 0; i < race->ngathers; i++)
+		walk_end(&race->gathers[i].walk);
+	if (race->tags != NULL)
+		tag_walk_end(race->tags->tags);
+}
+
+/*
+ * Pages and counts
+ */
+
+/* The row of a tuple. */
+static void
+read_row(IndexScan *scan, TupleTableSlot *slot, BatchRow *row)
+{
+	slot_getallattrs(slot);
+	for (int column = 0; column < N_COLUMNS; column++)
+	{
+		int i = scan->columns[column] - 1;
+
+		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
+			continue;
+		row->values[column] = slot->tts_values[i];
+		row->isnull[column] = slot->tts_isnull[i];
+	}
+	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
+	for (int status = 0; status < N_JOB_STATUSES; status++)
+	{
+		int i = scan->job_columns[status] - 1;
+
+		if (!slot->tts_isnull[i])
+			row->job_counts[status] = DatumGetInt32(slot->tts_values[i]);
+	}
+}
+
+/* Fetches the tuples of a page. */
+typedef struct PageReader
+{
+	IndexScan *scan;
+	IndexFetchTableData *fetch;
+	TupleTableSlot *slot;
+	MemoryContext row_context;
+} PageReader;
+
+static void
+read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
+{
+	IndexScan *scan = reader->scan;
+	MemoryContext previous = MemoryContextSwitchTo(reader->row_context);
+	BatchRow row = {0};
+	bool again = false;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!table_index_fetch_tuple(reader->fetch, &tid, scan->snapshot, reader->slot, &again, NULL))
+		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
+			 ItemPointerGetOffsetNumber(&tid));
+	read_row(scan, reader->slot, &row);
+	callback(&row, arg);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(reader->row_context);
+}
+
+void
+scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
+{
+	const Request *request = scan->request;
+	MemoryContext previous;
+	PageReader reader = {.scan = scan};
+	Race race = {0};
+	Merge *merge;
+	Gather *gather;
+
+	if (scan->matches_nothing)
+		return;
+	previous = MemoryContextSwitchTo(scan->context);
+	add_merges(scan, &race);
+	add_gathers(scan, &race, true);
+	add_tags(scan, &race, true);
+	run_race(&race, &merge, &gather);
+
+	reader.fetch = table_index_fetch_begin(scan->table->relation);
+	reader.slot = table_slot_create(scan->table->relation, NULL);
+	reader.row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+	/* The callback's own memory is the caller's. */
+	MemoryContextSwitchTo(previous);
+	if (merge != NULL)
+		for (int64 i = 0; i < merge->ntids; i++)
+			read_tuple(&reader, merge->tids[i], callback, arg);
+	else
+	{
+		sort_matches(gather);
+		for (int64 i = request->offset; i < gather->nmatches; i++)
+			read_tuple(&reader, gather->matches[i].tid, callback, arg);
+	}
+	ExecDropSingleTupleTableSlot(reader.slot);
+	table_index_fetch_end(reader.fetch);
+	end_race(&race);
+}
+
+int64
+scan_index_count(IndexScan *scan)
+{
+	MemoryContext previous;
+	Race race = {0};
+	Merge *merge;
+	Gather *gather;
+
+	if (scan->matches_nothing)
+		return 0;
+	previous = MemoryContextSwitchTo(scan->context);
+	add_gathers(scan, &race, false);
+	add_tags(scan, &race, false);
+	run_race(&race, &merge, &gather);
+	end_race(&race);
+	MemoryContextSwitchTo(previous);
+	return gather->count;
+}
+
+/*
+ * Requests
+ */
+
+/* The condition on a column, a new one if there is none. */
+static Condition *
+condition_on(IndexScan *scan, ColumnId column)
+{
+	AttrNumber attribute = scan->columns[column];
+	Condition *condition;
+
+	for (int i = 0; i < scan->nconditions; i++)
+		if (scan->conditions[i].column == attribute)
+			return &scan->conditions[i];
+	condition = &scan->conditions[scan->nconditions++];
+	init_condition(condition, attribute, column_type_oid(batch_columns[column].type));
+	return condition;
+}
+
+static void
+add_list(Condition *condition, ArrayType *list)
+{
+	Datum *values;
+	int nvalues;
+	int16 length;
+	bool byval;
+	char align;
+
+	get_typlenbyvalalign(ARR_ELEMTYPE(list), &length, &byval, &align);
+	deconstruct_array(list, ARR_ELEMTYPE(list), length, byval, align, &values, NULL, &nvalues);
+	restrict_to_list(condition, values, nvalues);
+}
+
+/* A bound on a column of type integer or timestamp. Returns false if no value can meet it. */
+static bool
+add_bound(Condition *condition, const Parameter *parameter, Datum value)
+{
+	bool lower = parameter->comparison == COMPARE_AT_LEAST;
+
+	if (condition->type == INT4OID)
+	{
+		int64 bound = DatumGetInt64(value);
+
+		if (lower ? bound > PG_INT32_MAX : bound < PG_INT32_MIN)
+			return false;
+		value = Int32GetDatum((int32) Max(Min(bound, PG_INT32_MAX), PG_INT32_MIN));
+	}
+	if (lower)
+		restrict_to_lower(condition, value);
+	else
+		restrict_to_upper(condition, value);
+	return true;
+}
+
+/* What a filter asks of its column. Returns false if no value can meet it. */
+static bool
+add_filter(IndexScan *scan, const Parameter *parameter, const FilterValue *filter)
+{
+	Condition *condition = condition_on(scan, parameter->column);
+
+	switch (parameter->comparison)
+	{
+		case COMPARE_EQUAL:
+		{
+			Datum *values = palloc(sizeof(Datum));
+
+			values[0] = filter->value;
+			if (parameter->column == COLUMN_COMPLETE)
+				values[0] = BoolGetDatum(!DatumGetBool(filter->value));
+			restrict_to_list(condition, values, 1);
+			return true;
+		}
+		case COMPARE_IN:
+			add_list(condition, DatumGetArrayTypeP(filter->value));
+			return true;
+		case COMPARE_AT_LEAST:
+		case COMPARE_AT_MOST:
+			return add_bound(condition, parameter, filter->value);
+		case COMPARE_HAS:
+			restrict_to_element(condition, filter->value);
+			return true;
+		case COMPARE_STARTS_WITH:
+			restrict_to_lower(condition, UUIDPGetDatum(&scan->request->first_id));
+			restrict_to_upper(condition, UUIDPGetDatum(&scan->request->last_id));
+			return true;
+		default:
+			elog(ERROR, "parameter \"%s\" is not a filter", parameter->name);
+	}
+}
+
+static void
+add_filters(IndexScan *scan)
+{
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		if (scan->request->filters[id].given &&
+			!add_filter(scan, &parameters[id], &scan->request->filters[id]))
+			scan->matches_nothing = true;
+	for (int i = 0; i < scan->nconditions; i++)
+		if (!normalize_condition(&scan->conditions[i]))
+			scan->matches_nothing = true;
+}
+
+/* Finds the table's columns. Returns the name of one that is not there as it should, or NULL. */
+static const char *
+find_columns(IndexScan *scan)
+{
+	for (int i = 0; i < N_COLUMNS; i++)
+	{
+		const Column *column = &batch_columns[i == COLUMN_COMPLETE ? COLUMN_OPEN : i];
+
+		if (column->type == COLUMN_TYPE_JOB_COUNTS)
+			continue;
+		scan->columns[i] = direct_column(scan->table, column->name, column_type_oid(column->type));
+		if (scan->columns[i] == InvalidAttrNumber)
+			return column->name;
+	}
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+	{
+		scan->job_columns[i] = direct_column(scan->table, job_statuses[i].column, INT4OID);
+		if (scan->job_columns[i] == InvalidAttrNumber)
+			return job_statuses[i].column;
+	}
+	return NULL;
+}
+
+static void
+prepare_page(IndexScan *scan)
+{
+	const Request *request = scan->request;
+	ColumnType type = batch_columns[request->order_by].type;
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(scan->table->relation),
+												scan->columns[request->order_by] - 1);
+
+	scan->key_byval = attribute->attbyval;
+	scan->key_length = attribute->attlen;
+	prepare_order(&scan->key_order, column_type_oid(type), request->descending);
+	prepare_order(&scan->id_order, UUIDOID, request->descending);
+	if (request->limit == NO_LIMIT ||
+		pg_add_s64_overflow(request->offset, request->limit, &scan->wanted))
+		scan->wanted = PG_INT64_MAX;
+}
+
+/*
+ * Begins to read what a request asks for in the active snapshot, or returns NULL
+ * and why that is left to SQL.
+ */
+IndexScan *
+scan_index_begin(const Request *request, const char **obstacle)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches index scan", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	IndexScan *scan = palloc0(sizeof(IndexScan));
+
+	scan->request = request;
+	scan->context = context;
+	scan->snapshot = GetActiveSnapshot();
+	scan->table = direct_open("batch", BATCH_POLICY, obstacle);
+	if (scan->table != NULL)
+	{
+		const char *column = find_columns(scan);
+
+		if (column != NULL)
+			*obstacle =
+				psprintf("its column \"%s\" is not as batches.create_tables() makes it", column);
+		else if (scan->table->nindexes == 0)
+			*obstacle = "it has no usable index";
+	}
+	if (*obstacle == NULL)
+	{
+		prepare_page(scan);
+		add_filters(scan);
+	}
+	else if (scan->table != NULL)
+		direct_close(scan->table);
+	MemoryContextSwitchTo(previous);
+	return *obstacle == NULL ? scan : NULL;
+}
+
+/* Whether the role has the rights on all columns. */
+bool
+scan_index_may_page(IndexScan *scan)
+{
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < N_COLUMNS; i++)
+		if (batch_columns[i].type != COLUMN_TYPE_JOB_COUNTS)
+			columns = bms_add_member(columns, scan->columns[i]);
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		columns = bms_add_member(columns, scan->job_columns[i]);
+	return direct_may_select(scan->table, columns);
+}
+
+/* Whether the role has the rights on the columns of the filters. */
+bool
+scan_index_may_count(IndexScan *scan)
+{
+	Bitmapset *columns = NULL;
+
+	for (int i = 0; i < scan->nconditions; i++)
+		columns = bms_add_member(columns, scan->conditions[i].column);
+	return direct_may_select(scan->table, columns);
+}
+
+void
+scan_index_end(IndexScan *scan)
+{
+	direct_close(scan->table);
+	MemoryContextDelete(scan->context);
+}
+
+/*
+ * The projects of a user, in order, or NULL if that is left to SQL.
+ */
+ArrayType *
+scan_index_projects(const char *user_id)
+{
+	const char *obstacle;
+	DirectTable *table = direct_open("project_member", PROJECT_MEMBER_POLICY, &obstacle);
+	AttrNumber project_column;
+	AttrNumber user_column;
+	ArrayType *projects = NULL;
+
+	if (table == NULL)
+		return NULL;
+	project_column = direct_column(table, "project_id", UUIDOID);
+	user_column = direct_column(table, "user_id", TEXTOID);
+	for (int i = 0; i < table->nindexes && projects == NULL; i++)
+	{
+		DirectIndex *index = &table->indexes[i];
+		Condition condition;
+		Datum *user = palloc(sizeof(Datum));
+		ArrayBuildState *state;
+		Walk walk;
+
+		if (project_column == InvalidAttrNumber || user_column == InvalidAttrNumber ||
+			index->columns[0] != user_column || index->nkeys < 2 ||
+			index->columns[1] != project_column ||
+			!direct_may_select(table,
+							   bms_add_member(bms_make_singleton(project_column), user_column)))
+			continue;
+		init_condition(&condition, user_column, TEXTOID);
+		user[0] = CStringGetTextDatum(user_id);
+		restrict_to_list(&condition, user, 1);
+		walk_init(&walk, table, index, &condition, 1, &condition, ForwardScanDirection);
+		state = initArrayResult(UUIDOID, CurrentMemoryContext, false);
+		walk_start_stream(&walk, 0);
+		while (walk_next(&walk, PG_INT64_MAX) == WALK_MATCH)
+		{
+			bool isnull;
+			Datum project = walk_value(&walk, project_column, &isnull);
+
+			if (!isnull)
+				accumArrayResult(state, project, false, UUIDOID, CurrentMemoryContext);
+		}
+		walk_end(&walk);
+		projects = DatumGetArrayTypeP(makeArrayResult(state, CurrentMemoryContext));
+	}
+	direct_close(table);
+	return projects;
+}
