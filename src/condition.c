@@ -12,6 +12,7 @@
 #include "parser/parse_oper.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "condition.h"
 
@@ -36,6 +37,7 @@ init_condition(Condition *condition, AttrNumber column, Oid type)
 	memset(condition, 0, sizeof(*condition));
 	condition->column = column;
 	condition->type = type;
+	condition->byval = get_typbyval(type);
 	if (type != TEXTARRAYOID)
 		prepare_order(&condition->order, type, false);
 }
@@ -56,6 +58,14 @@ compare_values(const void *a, const void *b, void *condition)
 static bool
 is_listed(Condition *condition, Datum value)
 {
+	/* Enumerations and booleans have few values, and are equal when their datums are. */
+	if (condition->byval)
+	{
+		for (int i = 0; i < condition->nvalues; i++)
+			if (condition->values[i] == value)
+				return true;
+		return false;
+	}
 	return bsearch_arg(&value, condition->values, condition->nvalues, sizeof(Datum), compare_values,
 					   condition) != NULL;
 }

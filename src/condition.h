@@ -13,6 +13,7 @@ typedef struct Condition
 {
 	AttrNumber column; /* of the table */
 	Oid type;
+	bool byval;
 	SortSupportData order; /* ascending, text by code point */
 	bool has_list;
 	int nvalues; /* of the list, in order and without duplicates */

@@ -202,6 +202,7 @@ take_index(DirectTable *table, Relation relation)
 	index->columns = relation->rd_index->indkey.values;
 	index->ncolumns = IndexRelationGetNumberOfAttributes(relation);
 	index->nkeys = IndexRelationGetNumberOfKeyAttributes(relation);
+	index->is_key = relation->rd_index->indisunique && index->nkeys == 1;
 	index->width = entry_width(relation);
 	for (int i = 0; i < index->ncolumns; i++)
 		if (index->columns[i] <= 0 || (i < index->nkeys && !is_ordered(relation, i)))

@@ -15,6 +15,7 @@ typedef struct DirectIndex
 	int nkeys;
 	int ncolumns;         /* with the included ones */
 	const int16 *columns; /* of the table; the first is columns[0] */
+	bool is_key;          /* its first column is unique by itself */
 	int width;            /* about how many bytes an entry has */
 } DirectIndex;
 

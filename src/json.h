@@ -18,12 +18,26 @@ typedef struct EnumLabel
 
 #define N_CACHED_LABELS 16
 
+/* A day since 2000-01-01, and its text */
+typedef struct RenderedDate
+{
+	int64 day;
+	char text[16];
+	int length; /* 0: none yet */
+} RenderedDate;
+
+/* A column's name with what goes before and behind it */
+#define MAX_KEY_LENGTH 32
+
 typedef struct Document
 {
 	StringInfoData buf; /* a text datum in the making */
 	int64 rows;
 	EnumLabel labels[N_CACHED_LABELS];
 	int nlabels;
+	RenderedDate date;
+	char keys[N_COLUMNS][MAX_KEY_LENGTH];
+	int key_lengths[N_COLUMNS];
 } Document;
 
 extern void append_escaped(StringInfo buf, const char *string, int length);

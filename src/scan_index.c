@@ -35,8 +35,11 @@
 #include "tag_walk.h"
 #include "walk.h"
 
-/* How much work each way does before it is the next one's turn. */
-#define WORK_TURN 2000
+/* How much work each way does before it is the next one's turn, at first. */
+#define FIRST_TURN 250
+/* A way of known work begins when each of the others has done one part in so many of it. */
+#define PATIENCE 3
+#define NO_WORK_LIMIT (PG_INT64_MAX / (2 * PATIENCE))
 /* With so few streams, a merge is likely to be the best. */
 #define FEW_STREAMS 16
 #define MAX_STREAM_READ 1024
@@ -106,8 +109,11 @@ typedef struct Merge
 typedef struct Gather
 {
 	IndexScan *scan;
-	bool keeps;  /* the matches; else they are counted */
-	bool sizing; /* only finds out how much there is */
+	bool keeps;   /* the matches; else they are counted */
+	bool sizing;  /* only finds out how much there is */
+	bool sized;   /* knows it, and waits */
+	int64 passed; /* entries, while sizing */
+	int64 size_work;
 	Walk walk;
 	int stream;
 	bool started;  /* the stream */
@@ -362,12 +368,12 @@ prepare_merge(Merge *merge)
 {
 	int nstreams = merge->walk.nstreams;
 	int64 share = merge->scan->wanted / nstreams;
-	int size = Min(share, MAX_STREAM_READ / 4) * (nstreams > 1 ? 2 : 1);
+	int size = Min(share, MAX_STREAM_READ / 4);
 
 	merge->walk.resumable = nstreams > 1;
 	merge->streams = palloc_extended(sizeof(Stream) * nstreams, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < nstreams; i++)
-		merge->streams[i].size = Max(size, 2);
+		merge->streams[i].size = Max(size, 1);
 	merge->heap = binaryheap_allocate(nstreams, compare_streams, merge);
 	merge->reading = -1;
 	merge->size = 128;
@@ -431,7 +437,8 @@ advance_gather(Gather *gather, int64 work_limit)
 		if (!gather->started)
 			walk_start_stream(walk, gather->stream);
 		gather->started = true;
-		switch (gather->sizing ? walk_pass(walk, work_limit) : walk_next(walk, work_limit))
+		switch (gather->sizing ? walk_pass(walk, work_limit, &gather->passed)
+							   : walk_next(walk, work_limit))
 		{
 			case WALK_PAUSED:
 				return false;
@@ -652,7 +659,63 @@ add_merges(IndexScan *scan, Race *race)
  * The race
  */
 
-/* Lets the ways take turns, until one has finished: a merge, or else a gather. */
+/* Of the gathers whose size is known, drops all but the smallest, and those found to be larger. */
+static void
+drop_larger(Race *race)
+{
+	Gather *smallest = NULL;
+	int n = 0;
+
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+
+		if (gather->sized && (smallest == NULL || gather->size_work < smallest->size_work))
+			smallest = gather;
+	}
+	if (smallest == NULL)
+		return;
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+		bool larger = gather->sizing && gather->walk.work > smallest->walk.work;
+
+		if (gather == smallest || !(gather->sized || larger))
+			race->gathers[n++] = *gather;
+		else
+			walk_end(&gather->walk);
+	}
+	race->ngathers = n;
+}
+
+/* Goes on with a gather; returns whether it has all. */
+static bool
+advance(Gather *gather, int64 work_limit)
+{
+	if (gather->sizing && advance_gather(gather, work_limit))
+	{
+		gather->sizing = false;
+		gather->sized = true;
+		gather->size_work = gather->walk.work + gather->passed * WORK_HEAP;
+	}
+	if (gather->sizing || gather->size_work > PATIENCE * work_limit)
+		return false;
+	if (gather->sized)
+	{
+		gather->sized = false;
+		gather->size_work = 0;
+		gather->stream = 0;
+		gather->started = false;
+		gather->walk.work = 0;
+		work_limit = NO_WORK_LIMIT;
+	}
+	return advance_gather(gather, work_limit);
+}
+
+/*
+ * Lets the ways take turns, until one has finished: a merge, or else a gather. The
+ * turns grow, so that little is lost to the others where one of them needs little.
+ */
 static void
 run_race(Race *race, Merge **merge, Gather **gather)
 {
@@ -661,10 +724,37 @@ run_race(Race *race, Merge **merge, Gather **gather)
 	*merge = NULL;
 	*gather = NULL;
 	for (int i = 0; i < race->ngathers; i++)
-		race->gathers[i].sizing = race->gathers[i].walk.needs_heap && !alone;
-
-	for (int64 limit = WORK_TURN;; limit += WORK_TURN)
 	{
+		Gather *candidate = &race->gathers[i];
+
+		if (alone || !candidate->walk.needs_heap)
+			continue;
+		/* Each value of a list has one entry at most in a unique index on its column. */
+		if (candidate->walk.first_values != NULL && candidate->walk.index->is_key)
+		{
+			candidate->sized = true;
+			candidate->size_work =
+				candidate->walk.nstreams * (int64) (WORK_DESCENT + WORK_ENTRY + WORK_HEAP);
+		}
+		else
+			candidate->sizing = true;
+	}
+
+	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
+	{
+		for (int i = 0; i < race->ngathers; i++)
+			if (race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit))
+			{
+				*gather = &race->gathers[i];
+				return;
+			}
+		drop_larger(race);
+		if (race->tags != NULL && tag_walk_entry_work(race->tags->tags) <= PATIENCE * limit &&
+			advance_tags(race->tags, PATIENCE * limit))
+		{
+			*gather = race->tags;
+			return;
+		}
 		for (int i = 0; i < race->nmerges; i++)
 			if (advance_merge(&race->merges[i], limit))
 			{
@@ -672,33 +762,11 @@ run_race(Race *race, Merge **merge, Gather **gather)
 				return;
 			}
 		for (int i = 0; i < race->ngathers; i++)
-		{
-			Gather *best = &race->gathers[i];
-
-			if (!advance_gather(best, limit))
-				continue;
-			if (!best->sizing)
+			if (!race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit))
 			{
-				*gather = best;
+				*gather = &race->gathers[i];
 				return;
 			}
-			/* None of the others can take less work. */
-			for (int j = 0; j < race->ngathers; j++)
-				if (j != i)
-					walk_end(&race->gathers[j].walk);
-			best->sizing = false;
-			best->stream = 0;
-			best->walk.work = 0;
-			race->gathers = best;
-			race->ngathers = 1;
-			i = -1;
-		}
-		if (race->tags != NULL && tag_walk_entry_work(race->tags->tags) <= limit &&
-			advance_tags(race->tags, limit))
-		{
-			*gather = race->tags;
-			return;
-		}
 	}
 }
 
@@ -1072,7 +1140,7 @@ scan_index_projects(const char *user_id)
 		walk_init(&walk, table, index, &condition, 1, &condition, ForwardScanDirection);
 		state = initArrayResult(UUIDOID, CurrentMemoryContext, false);
 		walk_start_stream(&walk, 0);
-		while (walk_next(&walk, PG_INT64_MAX) == WALK_MATCH)
+		while (walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
 		{
 			bool isnull;
 			Datum project = walk_value(&walk, project_column, &isnull);

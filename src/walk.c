@@ -217,19 +217,17 @@ walk_next(Walk *walk, int64 work_limit)
 	}
 }
 
-/*
- * Passes over entries without looking at them, but for as much work as looking
- * would be: how much walking a stream takes at most.
- */
+/* Passes over entries without looking at them, and counts them. */
 WalkResult
-walk_pass(Walk *walk, int64 work_limit)
+walk_pass(Walk *walk, int64 work_limit, int64 *passed)
 {
 	while (walk->work < work_limit)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (index_getnext_tid(walk->scan, walk->direction) == NULL)
 			return WALK_END;
-		walk->work += WORK_ENTRY + (walk->needs_heap ? WORK_HEAP : 0);
+		walk->work += WORK_ENTRY;
+		(*passed)++;
 	}
 	return WALK_PAUSED;
 }

@@ -15,7 +15,7 @@
 
 /* What reading costs, in entries of an index passed over. */
 #define WORK_ENTRY 1
-#define WORK_HEAP 8     /* fetching a tuple */
+#define WORK_HEAP 10    /* fetching a tuple */
 #define WORK_DESCENT 40 /* finding a place in an index */
 
 typedef enum WalkResult
@@ -63,7 +63,7 @@ extern void walk_need_column(Walk *walk, AttrNumber column);
 extern void walk_start_stream(Walk *walk, int stream);
 extern void walk_resume_stream(Walk *walk, int stream, Datum from);
 extern WalkResult walk_next(Walk *walk, int64 work_limit);
-extern WalkResult walk_pass(Walk *walk, int64 work_limit);
+extern WalkResult walk_pass(Walk *walk, int64 work_limit, int64 *passed);
 extern Datum walk_value(Walk *walk, AttrNumber column, bool *isnull);
 extern void walk_end(Walk *walk);
 

@@ -60,9 +60,9 @@ select is(array(select pg_temp.answers() from generate_series(1, 20)), array_fil
 -- Changes of the schema
 --
 
-drop index batches.batch_created_at_id_idx, batches.batch_tags_idx, batches.batch_project_id_created_at_id_idx;
+drop index batches.batch_created_at_idx, batches.batch_tags_idx, batches.batch_listing_idx;
 select is(pg_temp.answers(), :'right', 'the answers are right without indexes');
-create index batch_created_at_id_idx on batches.batch (created_at, id);
+create index batch_created_at_idx on batches.batch (created_at, id);
 select is(pg_temp.answers(), :'right', 'the answers are right with a new index');
 analyze batches.batch, batches.project_member;
 select is(pg_temp.answers(), :'right', 'the answers are right after ANALYZE');
@@ -88,7 +88,7 @@ alter table batches.batch disable row level security;
 select is(pg_temp.answers(), :'right', 'the answers are right without row-level security');
 alter table batches.batch enable row level security;
 alter table batches.batch set (fillfactor = 50);
-cluster batches.batch using batch_created_at_id_idx;
+cluster batches.batch using batch_created_at_idx;
 select is(pg_temp.answers(), :'right', 'the answers are right after CLUSTER');
 
 drop table batches.job, batches.batch, batches.project_member;
@@ -355,7 +355,7 @@ begin
   end loop;
   return plan;
 end $$;
-select matches(pg_temp.plan_of('select * from batches.batch order by updated_at desc, id desc limit 5'), 'Gather Merge.*Parallel Seq Scan',
+select matches(pg_temp.plan_of('select * from batches.batch order by parent_id desc, id desc limit 5'), 'Gather Merge.*Parallel Seq Scan',
                'workers can share the reading of the batches');
 select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 200000::bigint,
           'a list that workers read is complete');

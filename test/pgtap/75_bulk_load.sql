@@ -20,7 +20,7 @@ $$;
 
 -- How often the index has been used whose columns are a key's and one between them.
 create function pg_temp.detours() returns bigint language sql volatile
-  return pg_stat_get_xact_numscans('batches.batch_project_id_created_at_id_idx'::regclass);
+  return pg_stat_get_xact_numscans('batches.batch_listing_idx'::regclass);
 
 -- Enough statements on a table never analyzed for generic plans
 select pg_temp.add_batches(n, n) from generate_series(1, 20) n \g /dev/null
