@@ -628,7 +628,6 @@ compare_merges(const void *a, const void *b)
 static void
 add_merges(IndexScan *scan, Race *race)
 {
-	static Datum both[] = {BoolGetDatum(false), BoolGetDatum(true)};
 	bool has_open = false;
 
 	race->merges = palloc(sizeof(Merge) * (scan->nconditions + 2));
@@ -644,9 +643,12 @@ add_merges(IndexScan *scan, Race *race)
 	if (scan->request->order_by == COLUMN_COMPLETE && !has_open)
 	{
 		Condition *condition = palloc(sizeof(Condition));
+		Datum *both = palloc(sizeof(Datum) * 2);
 
+		both[0] = BoolGetDatum(false);
+		both[1] = BoolGetDatum(true);
 		init_condition(condition, scan->columns[COLUMN_OPEN], BOOLOID);
-		restrict_to_list(condition, both, lengthof(both));
+		restrict_to_list(condition, both, 2);
 		add_merge(scan, race, condition);
 	}
 	qsort(race->merges, race->nmerges, sizeof(Merge), compare_merges);

@@ -25,6 +25,7 @@ $replica->init_from_backup($primary, 'backup', has_streaming => 1);
 $replica->start;
 
 my $queries = q{
+	set batches.scan = index;
 	select json_agg(l) from batches.list_batches(min_jobs => 2, order_by => 'id') l;
 	select batches.count_batches(status => '{PENDING}');
 	select count(*) from batches.verify_job_counts();

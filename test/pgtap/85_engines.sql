@@ -1,0 +1,259 @@
+-- The two engines: where reading by indexes is right it gives what SQL gives, and everywhere else SQL reads.
+
+\ir include/output.psql
+
+begin;
+\ir include/pgtap.psql
+set local client_min_messages = warning;
+set local batches.user_id = '';
+truncate batches.batch, batches.job, batches.project_member;
+
+select plan(55);
+
+create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
+insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
+select pg_temp.p(n % 7), lpad(n::text, 32, '0')::uuid, (enum_range(null::batches.batch_status))[1 + n % 8], n % 5 = 0,
+       'D' || n % 3, 'u' || n % 11, '2025-01-01Z'::timestamptz + (n / 4) * interval '1 hour', array['t' || n % 6],
+       case when n % 3 > 0 then '2025-02-01Z'::timestamptz + (n / 9) * interval '1 minute' end
+  from generate_series(1, 400) n;
+insert into batches.job (project_id, batch_id, status)
+select project_id, id, 'DONE' from batches.batch, generate_series(1, 3) k where right(id::text, 1)::int >= k;
+insert into batches.project_member select pg_temp.p(n), 'ann' from generate_series(0, 3) n;
+analyze batches.batch, batches.project_member;
+
+-- Everything that an engine answers to requests of many shapes.
+create function pg_temp.answer(engine text) returns text language plpgsql as $$
+declare
+  previous constant text := current_setting('batches.scan');
+  request text;
+  part text;
+  answer text := '';
+begin
+  perform set_config('batches.scan', engine, true);
+  foreach request in array array[
+    '', 'order_by => ''start_datetime''', 'order_by => ''start_datetime'', order_by_direction => ''ASC'', "offset" => 120',
+    'order_by => ''complete''', 'order_by => ''complete'', order_by_direction => ''ASC'', open => false',
+    'order_by => ''status'', status => ''{PAUSED,DONE,RUNNING}''', 'order_by => ''project_id'', "offset" => 55',
+    'order_by => ''id'', project_id => array[pg_temp.p(1), pg_temp.p(3), pg_temp.p(3), pg_temp.p(77)]',
+    'order_by => ''user_id'', user_id => ''{u1,u2,u10,none}'', order_by_direction => ''ASC''',
+    'tag => ''t3'', order_by => ''jobs_count''', 'tag => ''t3'', status => ''{ERROR}''', 'min_jobs => 2, max_jobs => 2',
+    'min_jobs => 3000000000', 'max_jobs => -3000000000', 'min_jobs => -3000000000', 'min_jobs => 3, max_jobs => 2',
+    'id__starts_with => ''000000000000000000000000000001''', 'id__starts_with => ''x''',
+    'id => array[lpad(''17'', 32, ''0''), lpad(''17'', 32, ''0''), lpad(''300'', 32, ''0''), lpad(''900'', 32, ''0'')]::uuid[]',
+    'id => array[lpad(''17'', 32, ''0''), lpad(''300'', 32, ''0'')]::uuid[], id__starts_with => ''0''',
+    'open => true, complete => true', 'start_date => ''2025-02-01 00:10Z'', created_before => ''2025-01-04Z''']
+  loop
+    execute format('select string_agg(l::text, e''\n'') from batches.list_batches(%s) l', request) into part;
+    answer := concat_ws(e'\n', answer, part);
+    request := regexp_replace(regexp_replace(request, '(order_by|order_by_direction|"offset") => (''\w*''|\d+)', '', 'g'), '^[, ]+|[, ]+$|(, )(?=, )', '', 'g');
+    execute format('select batches.count_batches(%s)', request) into part;
+    answer := concat_ws(e'\n', answer, part);
+  end loop;
+  perform set_config('batches.scan', previous, true);
+  return answer;
+end $$;
+
+-- Why batches cannot be read by indexes, or null.
+create function pg_temp.obstacle() returns text language plpgsql as $$
+declare
+  previous constant text := current_setting('batches.scan');
+  detail text;
+begin
+  perform set_config('batches.scan', 'index', true);
+  perform batches.count_batches();
+  perform set_config('batches.scan', previous, true);
+  return null;
+exception when object_not_in_prerequisite_state then
+  get stacked diagnostics detail = pg_exception_detail;
+  return detail;
+end $$;
+create function pg_temp.same(what text) returns setof text language plpgsql as $$
+begin
+  return next is(md5(pg_temp.answer('index')), md5(pg_temp.answer('sql')), what);
+end $$;
+-- SQL reads, silently, and an engine chosen by hand says why it does not.
+create function pg_temp.left_to_sql(expected text, what text) returns setof text language plpgsql as $$
+begin
+  return next is(pg_temp.obstacle(), 'The obstacle: ' || expected || '.', what || ' is an obstacle');
+  return next is(md5(pg_temp.answer('auto')), md5(pg_temp.answer('sql')), what || ' leaves the batches to SQL');
+end $$;
+
+select is(current_setting('batches.scan'), 'auto', 'either engine reads by default');
+select is(pg_temp.obstacle(), null, 'the tables as they are made are read by indexes');
+select pg_temp.same('both engines answer the same');
+select isnt(pg_temp.answer('index'), '', 'and answer something');
+set local batches.user_id = 'ann';
+select pg_temp.same('both engines answer a user the same');
+set local batches.user_id = '';
+
+-- What this transaction does
+update batches.batch set status = 'PAUSED', created_at = created_at + interval '1 day' where right(id::text, 1) = '3';
+delete from batches.batch where right(id::text, 1) = '4';
+select pg_temp.same('rows changed in this transaction are as changed');
+savepoint s;
+insert into batches.batch (project_id, device_type, user_id) select pg_temp.p(1), 'D', 'u1' from generate_series(1, 50);
+delete from batches.batch where right(id::text, 1) = '6';
+rollback to s;
+select pg_temp.same('what was rolled back is not there');
+update batches.job set status = 'ERROR';
+select pg_temp.same('counts updated in place are found');
+
+-- Indexes
+savepoint s;
+drop index batches.batch_created_at_idx, batches.batch_listing_idx;
+select pg_temp.same('other indexes do for dropped ones');
+drop index batches.batch_start_datetime_idx, batches.batch_status_idx, batches.batch_open_idx,
+           batches.batch_user_id_idx, batches.batch_jobs_count_idx, batches.batch_tags_idx;
+select pg_temp.same('the keys do for all');
+alter table batches.job drop constraint job_project_id_batch_id_fkey;
+alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key;
+drop index batches.batch_end_datetime_idx, batches.batch_priority_idx, batches.batch_device_type_idx, batches.batch_queue_priority_idx;
+select pg_temp.same('so does an index that no request asks for');
+set local allow_system_table_mods = on;
+update pg_catalog.pg_index set indisvalid = false where indexrelid = 'batches.batch_updated_at_idx'::regclass;
+select * from pg_temp.left_to_sql('it has no usable index', 'an index that is not valid');
+drop index batches.batch_updated_at_idx;
+select * from pg_temp.left_to_sql('it has no usable index', 'a table without indexes');
+create index on batches.batch (created_at desc, id desc);
+create index on batches.batch (created_at, id) where open;
+create index on batches.batch (date_part('epoch', created_at at time zone 'UTC'), id);
+create index on batches.batch using hash (id);
+create index on batches.batch (user_id collate "en-x-icu", id);
+create index on batches.batch (device_type text_pattern_ops, id);
+select * from pg_temp.left_to_sql('it has no usable index', 'a table with indexes of other orders only');
+create index on batches.batch (created_at, id);
+-- Jobs were counted in place: the index has no entries for the row versions before.
+select * from pg_temp.left_to_sql('it has no usable index', 'an index that is too new for this transaction');
+rollback to s;
+
+-- Columns
+savepoint s;
+alter table batches.batch add column note text default 'x';
+select pg_temp.same('a new column changes nothing');
+alter table batches.batch drop column note, drop column webhook, drop column status;
+select is(pg_temp.obstacle(), 'The obstacle: its column "status" is not as batches.create_tables() makes it.',
+          'a column that is missing is an obstacle');
+alter table batches.batch add column webhook text, add column status batches.batch_status not null default 'DONE';
+select pg_temp.same('columns that come back are found at their new place');
+alter table batches.batch alter column webhook type varchar;
+select is(pg_temp.obstacle(), 'The obstacle: its column "webhook" is not as batches.create_tables() makes it.',
+          'a column of another type is an obstacle');
+rollback to s;
+alter table batches.batch alter column device_type type text collate "de-x-icu";
+select pg_temp.same('a column of another collation sorts by code point');
+rollback to s;
+create collation pg_temp.any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+drop index batches.batch_listing_idx;
+alter table batches.batch alter column device_type type text collate pg_temp.any_case;
+select is(pg_temp.obstacle(), 'The obstacle: its column "device_type" is not as batches.create_tables() makes it.',
+          'a collation that is not deterministic is an obstacle');
+rollback to s;
+
+-- What stands in for the table
+alter table batches.batch rename to stored_batch;
+create view batches.batch as select * from batches.stored_batch where not open;
+select * from pg_temp.left_to_sql('it is not an ordinary table', 'a view');
+drop view batches.batch;
+create table batches.batch (like batches.stored_batch, primary key (project_id, id)) partition by hash (project_id);
+create table batches.batch_0 partition of batches.batch for values with (modulus 2, remainder 0);
+create table batches.batch_1 partition of batches.batch for values with (modulus 2, remainder 1);
+insert into batches.batch select * from batches.stored_batch;
+select * from pg_temp.left_to_sql('it is not an ordinary table', 'a partitioned table');
+rollback to s;
+create table batches.more (check (id <> lpad('0', 32, '0')::uuid)) inherits (batches.batch);
+insert into batches.more select * from batches.batch where open;
+select * from pg_temp.left_to_sql('other tables inherit from it', 'a table with heirs');
+rollback to s;
+alter table batches.batch rename to stored_batch;
+create foreign data wrapper batches_test;
+create server batches_test foreign data wrapper batches_test;
+create foreign table batches.batch (id uuid) server batches_test;
+select is(pg_temp.obstacle(), 'The obstacle: it is not an ordinary table.', 'a foreign table is an obstacle');
+rollback to s;
+set local allow_system_table_mods = on;
+create table pg_catalog.pg_dist_partition ();
+select * from pg_temp.left_to_sql('its rows may be distributed by Citus', 'an extension that distributes tables');
+rollback to s;
+
+-- Rights
+create role batches_test_reader;
+grant usage on schema batches to batches_test_reader;
+grant select on batches.project_member to batches_test_reader;
+set local batches.user_id = 'ann';
+set local role batches_test_reader;
+set local batches.scan = index;
+select throws_ok('select batches.count_batches()', '42501', 'permission denied for table batch', 'a count needs rights');
+select throws_ok('select batches.list_batches()', '42501', 'permission denied for table batch', 'a list needs rights');
+reset role;
+grant select (project_id, status) on batches.batch to batches_test_reader;
+set local role batches_test_reader;
+select is(batches.count_batches(status => '{DONE}'), (select count(*) from batches.batch where status = 'DONE'),
+          'a count takes the rights on the columns of its filters');
+select throws_ok($$select batches.count_batches(device_type => '{D1}')$$, '42501', 'permission denied for table batch',
+                 'and on all of them');
+select throws_ok('select batches.list_batches()', '42501', 'permission denied for table batch', 'a list those on all columns');
+reset role;
+grant select on batches.batch to batches_test_reader;
+
+-- Row-level security
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), null, 'the policies as they are made are no obstacle');
+select pg_temp.same('both engines answer a user with row-level security the same');
+select is(batches.count_batches(), (select count(*) from batches.batch), 'which is what the user sees');
+set local batches.scan = auto;
+reset role;
+set local batches.user_id = '';
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), 'The obstacle: row-level security applies, and there is no authenticated user.',
+          'nobody''s rows are left to SQL');
+reset role;
+set local batches.user_id = 'ann';
+create table pg_temp.visible as
+  select id from batches.batch where project_id in (select project_id from batches.project_member where user_id = 'ann');
+grant select on pg_temp.visible to batches_test_reader;
+savepoint s;
+create policy closed on batches.batch as restrictive for select using (not open);
+set local role batches_test_reader;
+select * from pg_temp.left_to_sql('it has policies of row-level security beyond its own', 'a policy more');
+select is(batches.count_batches(), (select count(*) from batches.batch), 'what it hides is not counted');
+reset role;
+rollback to s;
+create policy others on batches.batch as restrictive for select to pg_monitor using (false);
+create policy writers on batches.batch for update using (true);
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), null, 'policies for other roles and commands are no obstacle');
+reset role;
+grant pg_monitor to batches_test_reader;
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+          'a policy for a role that the role belongs to is one');
+select is(batches.count_batches(), 0::bigint, 'and holds');
+reset role;
+rollback to s;
+alter policy member_of_project on batches.batch using (status = 'DONE');
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+          'a policy of our name and another sense is none of ours');
+reset role;
+rollback to s;
+alter table batches.batch owner to batches_test_reader;
+alter table batches.batch force row level security;
+set local role batches_test_reader;
+select is(batches.count_batches(), (select count(*) from pg_temp.visible), 'an owner whom row-level security binds sees no more');
+select pg_temp.same('and gets the same by both engines');
+reset role;
+rollback to s;
+create policy nobody on batches.project_member as restrictive for select using (false);
+set local role batches_test_reader;
+select is(batches.count_batches(), 0::bigint, 'a policy on the members holds');
+reset role;
+rollback to s;
+
+-- A vacuum is needed for what the visibility map says: see the test with several sessions. The setting is anybody's.
+set local role batches_test_reader;
+select lives_ok('set local batches.scan = sql', 'anybody may choose an engine');
+select throws_ok('set local batches.scan = fast', '22023', 'invalid value for parameter "batches.scan": "fast"',
+                 'but not one that there is not');
+
+select * from finish();
+rollback;

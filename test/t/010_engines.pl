@@ -1,0 +1,258 @@
+# Both engines and a plain query give the same rows for random requests in the same
+# snapshot, while eight clients write, and while the table is vacuumed, rewritten
+# and gets its indexes anew.
+#
+# The seed is printed; BATCHES_TEST_SEED repeats the requests, though not the writes.
+use strict;
+use warnings;
+
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
+note("seed $seed");
+my $requests = 5000;
+my $per_snapshot = 50;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "synchronous_commit = off\nautovacuum_naptime = 1\nmax_connections = 30");
+$node->start;
+$node->safe_psql('postgres', q{
+	create extension batches;
+	select batches.create_tables();
+	insert into batches.project_member
+	select lpad(n::text, 32, '0')::uuid, u from generate_series(0, 12) n, unnest(array['one', 'few', 'all']) u
+	 where u = 'all' or (u = 'few' and n % 4 = 0) or n = 5;
+});
+
+# A function each for what writers and readers do
+$node->safe_psql('postgres', q{
+create function public.pick("values" anyarray) returns anyelement language sql volatile
+  as $$ select "values"[1 + floor(random() * cardinality("values"))::int] $$;
+
+create procedure public.add_batches(batches int) language sql as $$
+  insert into batches.batch (project_id, status, open, priority, device_type, user_id, created_at, updated_at, tags,
+                             start_datetime, end_datetime, queue_priority)
+  select lpad((floor(random() ^ 2 * 14)::int)::text, 32, '0')::uuid, public.pick(enum_range(null::batches.batch_status)),
+         random() < 0.2, floor(random() * 3), public.pick(array['A', 'B', 'b', 'EMU']), 'user-' || floor(random() * 9),
+         t, t + floor(random() * 20) * interval '1 minute',
+         array_remove(array[case when random() < 0.3 then 'common' end, case when random() < 0.02 then 'rare' end], null),
+         case when random() < 0.7 then t + floor(random() * 20) * interval '1 minute' end,
+         case when random() < 0.5 then t + floor(random() * 20) * interval '1 minute' end,
+         public.pick(enum_range(null::batches.queue_priority))
+    from generate_series(1, batches),
+         lateral (select '2025-01-01Z'::timestamptz + floor(random() * 2000) * interval '10 minutes') c (t);
+  insert into batches.job (project_id, batch_id, status)
+  select project_id, id, public.pick(enum_range(null::batches.job_status))
+    from (select project_id, id from batches.batch where jobs_count = 0 limit batches) b,
+         lateral generate_series(1, floor(random() * 4)::int + (project_id is null)::int);
+$$;
+
+-- How many of so many random requests get another answer by an engine or by a plain query
+create function public.compare(seed float8, requests int) returns setof text language plpgsql as $$
+declare
+  filters text[];
+  conditions text[];
+  value text;
+  key text;
+  direction text;
+  page text;
+  plain uuid[];
+  plain_total bigint;
+  engine text;
+  got uuid[];
+  total bigint;
+  document json;
+  who text;
+begin
+  perform setseed(seed);
+  for n in 1 .. requests loop
+    filters := '{}';
+    conditions := '{true}';
+    who := pick(array['', 'one', 'few', 'all']);
+    if who <> '' then
+      conditions := conditions || format('project_id = any (array(select m.project_id from batches.project_member m where m.user_id = %L))', who);
+    end if;
+    if random() < 0.3 then
+      value := (select array_agg(lpad(floor(random() * 15)::int::text, 32, '0')::uuid) from generate_series(1, 1 + floor(random() * 8)::int));
+      filters := filters || format('project_id => %L', value);
+      conditions := conditions || format('project_id = any (%L)', value);
+    end if;
+    if random() < 0.2 then
+      value := (select array_agg(pick(enum_range(null::batches.batch_status))) from generate_series(1, 1 + floor(random() * 3)::int));
+      filters := filters || format('status => %L', value);
+      conditions := conditions || format('status = any (%L)', value);
+    end if;
+    if random() < 0.2 then
+      value := array['user-' || floor(random() * 10), 'user-' || floor(random() * 10)];
+      filters := filters || format('user_id => %L', value);
+      conditions := conditions || format('user_id = any (%L)', value);
+    end if;
+    if random() < 0.2 then
+      value := array[pick(array['A', 'B', 'b', 'EMU', 'x'])];
+      filters := filters || format('device_type => %L', value);
+      conditions := conditions || format('device_type = any (%L)', value);
+    end if;
+    if random() < 0.2 then
+      value := array[pick(enum_range(null::batches.queue_priority))];
+      filters := filters || format('queue_priority => %L', value);
+      conditions := conditions || format('queue_priority = any (%L)', value);
+    end if;
+    if random() < 0.1 then
+      value := random() < 0.5;
+      filters := filters || format('complete => %L', value);
+      conditions := conditions || format('not open = %L', value);
+    end if;
+    if random() < 0.15 then
+      value := floor(random() * 4);
+      filters := filters || format('min_jobs => %s', value);
+      conditions := conditions || format('jobs_count >= %s', value);
+    end if;
+    if random() < 0.15 then
+      value := floor(random() * 4);
+      filters := filters || format('max_jobs => %s', value);
+      conditions := conditions || format('jobs_count <= %s', value);
+    end if;
+    if random() < 0.15 then
+      value := pick(array['common', 'rare', 'none']);
+      filters := filters || format('tag => %L', value);
+      conditions := conditions || format('%L = any (tags)', value);
+    end if;
+    if random() < 0.15 then
+      value := '2025-01-01Z'::timestamptz + random() * interval '14 days';
+      filters := filters || format('start_date => %L', value);
+      conditions := conditions || format('start_datetime >= %L', value);
+    end if;
+    if random() < 0.15 then
+      value := '2025-01-01Z'::timestamptz + random() * interval '14 days';
+      filters := filters || format('end_date => %L', value);
+      conditions := conditions || format('end_datetime <= %L', value);
+    end if;
+    if random() < 0.15 then
+      value := '2025-01-01Z'::timestamptz + random() * interval '14 days';
+      filters := filters || format('created_before => %L', value);
+      conditions := conditions || format('created_at <= %L', value);
+    end if;
+    if random() < 0.15 then
+      value := left(md5(random()::text), 1 + floor(random() * 2)::int);
+      filters := filters || format('id__starts_with => %L', value);
+      conditions := conditions || format('starts_with(id::text, %L)', value);
+    end if;
+    if random() < 0.05 then
+      value := (select array_agg(id) from (select id from batches.batch order by id limit floor(random() * 60)) x);
+      filters := filters || format('id => %L', value);
+      conditions := conditions || format('coalesce(%1$L::uuid[] = ''{}'', true) or id = any (%1$L)', value);
+    end if;
+    key := pick('{created_at,updated_at,start_datetime,end_datetime,id,status,open,complete,priority,device_type,user_id,project_id,jobs_count,queue_priority}'::text[]);
+    direction := pick(array['ASC', 'DESC']);
+    page := format('"limit" => %s, "offset" => %s', pick(array['null', '1', '10', '100']),
+                   case when random() < 0.5 then 0 else floor(random() * random() * 2000) end);
+    execute format('select array_agg(id order by %s %s, id %2$s) from batches.batch where (%s)',
+                   case key when 'complete' then 'not open' when 'device_type' then 'device_type collate "C"' else key end,
+                   direction, array_to_string(conditions, ') and ('))
+       into plain;
+    plain := coalesce(plain, '{}');
+    plain_total := cardinality(plain);
+    plain := plain[1 + (regexp_match(page, '"offset" => (\d+)'))[1]::int :];
+    plain := plain[: coalesce((regexp_match(page, '"limit" => (\d+)'))[1]::int, cardinality(plain))];
+    perform set_config('batches.user_id', who, true);
+    foreach engine in array array['index', 'sql'] loop
+      perform set_config('batches.scan', engine, true);
+      execute format('select array(select id from batches.list_batches(%s))',
+                     array_to_string(filters || array[format('order_by => %L, order_by_direction => %L', key, direction), page], ', '))
+         into got;
+      execute format('select batches.count_batches(%s)', array_to_string(filters, ', ')) into total;
+      if got is distinct from plain or total is distinct from plain_total then
+        return next format('%s: %s; %s %s, %s: total %s, plain %s; first differing row %s', engine, array_to_string(filters, ', '), key,
+          direction, page, total, plain_total,
+          (select min(i) from generate_subscripts(case when cardinality(got) > cardinality(plain) then got else plain end, 1) i
+            where got[i] is distinct from plain[i]));
+      end if;
+    end loop;
+    perform set_config('batches.user_id', '', true);
+  end loop;
+end $$;
+});
+$node->safe_psql('postgres', 'call public.add_batches(1500)') for 1 .. 2;
+$node->safe_psql('postgres', 'vacuum analyze');
+is($node->safe_psql('postgres', "select public.compare(0.$seed, 500)"), '', 'the same on a table all visible');
+
+# Eight writers: new batches, batches that change, are deleted; jobs that move.
+my $writes = $node->basedir . '/writes.sql';
+append_to_file($writes, q{
+\set kind random(1, 10)
+\set digit random(0, 255)
+begin;
+\if :kind = 1
+call public.add_batches(20);
+\elif :kind = 2
+delete from batches.batch where id in (select id from batches.batch where left(id::text, 2) = lpad(to_hex(:digit), 2, '0') limit 3);
+\elif :kind < 6
+update batches.batch set status = public.pick(enum_range(null::batches.batch_status)), updated_at = updated_at + interval '1 minute',
+       tags = case when random() < 0.5 then tags else '{common}' end
+ where left(id::text, 2) = lpad(to_hex(:digit), 2, '0');
+\elif :kind < 9
+update batches.job set status = public.pick(enum_range(null::batches.job_status))
+ where left(id::text, 2) = lpad(to_hex(:digit), 2, '0');
+\else
+update batches.job set (project_id, batch_id) = (select project_id, id from batches.batch order by id offset :digit limit 1)
+ where left(id::text, 2) = lpad(to_hex(:digit), 2, '0') and (select count(*) > 300 from batches.batch);
+\endif
+\if :kind = 4
+rollback;
+\else
+commit;
+\endif
+});
+my ($out, $err) = ('', '');
+my $pgbench = IPC::Run::start(
+	['pgbench', '-n', '-c', 8, '-j', 2, '-T', 600, '--max-tries=10', '-f', $writes, $node->connstr('postgres')],
+	'>', \$out, '2>', \$err);
+my ($reindex_out, $reindex_err) = ('', '');
+my $maintenance = $node->basedir . '/maintenance.sql';
+append_to_file($maintenance, q{
+reindex table concurrently batches.batch;
+vacuum analyze batches.batch;
+drop index concurrently batches.batch_updated_at_idx;
+create index concurrently batch_updated_at_idx on batches.batch (updated_at, id);
+});
+my $maintainer = IPC::Run::start(
+	['pgbench', '-n', '-c', 1, '-T', 600, '-f', $maintenance, $node->connstr('postgres')],
+	'>', \$reindex_out, '2>', \$reindex_err);
+
+my @mismatches;
+my $snapshots = $requests / $per_snapshot;
+for my $i (1 .. $snapshots)
+{
+	my $part = ($seed * 1000 + $i) % 1_000_000;
+	push @mismatches, $node->safe_psql('postgres', qq{
+		begin isolation level repeatable read;
+		select public.compare(0.@{[sprintf '%06d', $part]}, $per_snapshot);
+		commit});
+}
+is(join("\n", grep { $_ ne '' } @mismatches), '', "the same for $requests requests while eight clients write");
+ok($pgbench->pumpable, 'the writers have written all the while') or diag($err);
+ok($maintainer->pumpable, 'and the indexes were made anew') or diag($reindex_err);
+$pgbench->signal('INT');
+$pgbench->finish;
+$maintainer->signal('INT');
+$maintainer->finish;
+
+# What one session sees of what another does to the table
+for my $change (
+	'vacuum full batches.batch', 'cluster batches.batch using batch_created_at_idx',
+	'reindex index batches.batch_listing_idx', 'drop index if exists batches.batch_status_idx',
+	'create index batch_status_idx on batches.batch (status, id)', 'alter table batches.batch add column note text',
+	'alter table batches.batch drop column note', 'alter table batches.batch set logged')
+{
+	is($node->safe_psql('postgres', qq{
+		select public.compare(0.5, 20);
+		\\! psql -X -q -d "@{[$node->connstr('postgres')]}" -c "$change"
+		select public.compare(0.6, 60);}), '', "the same in a session that another's \"$change\" goes on");
+}
+
+$node->stop;
+done_testing();
