@@ -489,9 +489,12 @@ is_better(const Walk *walk, const Walk *other)
 	return walk->index->width < other->index->width;
 }
 
-/* Adds a gather by a list or a range on the first column of an index, or by a whole index. */
+/*
+ * Adds a gather by a list or a range on the first column of an index, or by a whole
+ * index; of those that a range on the next column makes shorter, or of the others.
+ */
 static void
-add_gather(IndexScan *scan, Race *race, Condition *condition, bool keeps)
+add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool keeps)
 {
 	Gather *gather = &race->gathers[race->ngathers];
 	bool found = false;
@@ -509,6 +512,8 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool keeps)
 		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
 				  condition != NULL && condition->has_list ? condition : NULL,
 				  ForwardScanDirection);
+		if ((walk.range != NULL) != ranged)
+			continue;
 		if (keeps)
 		{
 			walk_need_column(&walk, scan->columns[scan->request->order_by]);
@@ -527,17 +532,21 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 {
 	bool reads_index_only = false;
 
-	race->gathers = palloc(sizeof(Gather) * (scan->nconditions + 1));
+	race->gathers = palloc(sizeof(Gather) * (2 * scan->nconditions + 1));
 	for (int i = 0; i < scan->nconditions; i++)
-		if (!scan->conditions[i].has_element)
-			add_gather(scan, race, &scan->conditions[i], keeps);
+	{
+		if (scan->conditions[i].has_element)
+			continue;
+		add_gather(scan, race, &scan->conditions[i], true, keeps);
+		add_gather(scan, race, &scan->conditions[i], false, keeps);
+	}
 	for (int i = 0; i < race->ngathers; i++)
 		reads_index_only |= !race->gathers[i].walk.needs_heap;
 
 	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
 	if (!reads_index_only)
 	{
-		add_gather(scan, race, NULL, keeps);
+		add_gather(scan, race, NULL, false, keeps);
 		if (race->ngathers > 1 && race->gathers[race->ngathers - 1].walk.needs_heap)
 			race->ngathers--;
 	}
@@ -661,28 +670,35 @@ add_merges(IndexScan *scan, Race *race)
  * The race
  */
 
-/* Of the gathers whose size is known, drops all but the smallest, and those found to be larger. */
+/* The work of a gather whose size was found out, or what of it is known so far. */
+static int64
+known_work(const Gather *gather)
+{
+	return gather->sizing ? gather->walk.work + gather->passed * WORK_HEAP : gather->size_work;
+}
+
+/* Of the gathers whose size is known, keeps the smallest; drops those that are larger already. */
 static void
 drop_larger(Race *race)
 {
-	Gather *smallest = NULL;
+	int smallest = -1;
+	int64 least = PG_INT64_MAX;
 	int n = 0;
 
 	for (int i = 0; i < race->ngathers; i++)
-	{
-		Gather *gather = &race->gathers[i];
-
-		if (gather->sized && (smallest == NULL || gather->size_work < smallest->size_work))
-			smallest = gather;
-	}
-	if (smallest == NULL)
+		if (race->gathers[i].sized && race->gathers[i].size_work < least)
+		{
+			smallest = i;
+			least = race->gathers[i].size_work;
+		}
+	if (smallest < 0)
 		return;
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
-		bool larger = gather->sizing && gather->walk.work > smallest->walk.work;
+		bool looked_at = gather->sized || gather->sizing;
 
-		if (gather == smallest || !(gather->sized || larger))
+		if (i == smallest || !looked_at || known_work(gather) < least)
 			race->gathers[n++] = *gather;
 		else
 			walk_end(&gather->walk);
@@ -690,15 +706,24 @@ drop_larger(Race *race)
 	race->ngathers = n;
 }
 
+/* A walk that cannot be over by then does as well to wait. */
+static bool
+is_too_early(const Walk *walk, int64 work_limit)
+{
+	return walk->nstreams * (int64) WORK_DESCENT > work_limit;
+}
+
 /* Goes on with a gather; returns whether it has all. */
 static bool
 advance(Gather *gather, int64 work_limit)
 {
+	if (is_too_early(&gather->walk, work_limit))
+		return false;
 	if (gather->sizing && advance_gather(gather, work_limit))
 	{
+		gather->size_work = known_work(gather);
 		gather->sizing = false;
 		gather->sized = true;
-		gather->size_work = gather->walk.work + gather->passed * WORK_HEAP;
 	}
 	if (gather->sizing || gather->size_work > PATIENCE * work_limit)
 		return false;
@@ -758,7 +783,8 @@ run_race(Race *race, Merge **merge, Gather **gather)
 			return;
 		}
 		for (int i = 0; i < race->nmerges; i++)
-			if (advance_merge(&race->merges[i], limit))
+			if (!is_too_early(&race->merges[i].walk, limit) &&
+				advance_merge(&race->merges[i], limit))
 			{
 				*merge = &race->merges[i];
 				return;

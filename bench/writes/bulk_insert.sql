@@ -1,0 +1,3 @@
+\set n random(1, 9000)
+insert into batches.job (project_id, batch_id)
+select project_id, batch_id from bench.job_key where n between :n and :n + 999;
