@@ -34,6 +34,16 @@
 	makeJsonLexContextCstringLen(json, length, encoding, true)
 #endif
 
+/* Since 18, a column can be generated when it is read, and NOT NULL can be not valid. */
+#if PG_VERSION_NUM >= 180000
+#define is_virtual(attribute) ((attribute)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#define is_valid_not_null(descriptor, i)                                                           \
+	(TupleDescCompactAttr(descriptor, i)->attnullability == ATTNULLABLE_VALID)
+#else
+#define is_virtual(attribute) false
+#define is_valid_not_null(descriptor, i) (TupleDescAttr(descriptor, i)->attnotnull)
+#endif
+
 /* Since 18, index scans can count what they do for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define begin_index_scan(table, index, snapshot, nkeys)                                            \
@@ -67,14 +77,17 @@ typedef TBMIterator BitmapIterator;
 #endif
 
 static inline bool
-next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *noffsets)
+next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *noffsets,
+				 bool *exact)
 {
+	bool page_recheck;
 #if PG_VERSION_NUM >= 180000
 	TBMIterateResult page;
 
 	if (!tbm_private_iterate(iterator, &page))
 		return false;
 	*block = page.blockno;
+	page_recheck = page.recheck;
 	*noffsets = page.lossy ? -1 : tbm_extract_page_tuple(&page, offsets, MAX_BITMAP_OFFSETS);
 #else
 	TBMIterateResult *page = tbm_iterate(iterator);
@@ -82,10 +95,12 @@ next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *off
 	if (page == NULL)
 		return false;
 	*block = page->blockno;
+	page_recheck = page->recheck;
 	*noffsets = page->ntuples;
 	for (int i = 0; i < page->ntuples; i++)
 		offsets[i] = page->offsets[i];
 #endif
+	*exact = *noffsets >= 0 && !page_recheck;
 	if (*noffsets < 0)
 	{
 		*noffsets = MAX_BITMAP_OFFSETS;

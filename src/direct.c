@@ -27,6 +27,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
 #include "rewrite/rowsecurity.h"
@@ -40,48 +41,79 @@
 #include "batches.h"
 #include "direct.h"
 
+/* What our policies name */
+typedef struct PolicyObjects
+{
+	Oid table;
+	Oid members;
+	Oid user;
+	AttrNumber project_column;
+	AttrNumber member_project_column;
+	AttrNumber member_user_column;
+} PolicyObjects;
+
 /* What a policy text means, as PostgreSQL stores it. */
 typedef struct PolicyTree
 {
-	Oid table;
-	Oid projects; /* the other objects that our policies name */
-	Oid user;
+	PolicyObjects objects;
 	MemoryContext context;
 	Node *tree;
 } PolicyTree;
 
-/* The tree of a policy text. Analyzed once in a session, as long as its objects are the same. */
+/* Drops the names that a table's columns had when an expression was stored. */
+static bool
+drop_column_names(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		((RangeTblEntry *) node)->eref->colnames = NIL;
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, drop_column_names, context,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, drop_column_names, context);
+}
+
+/* The tree of a policy text. Analyzed once in a session, as long as what it names is the same. */
 static Node *
 policy_tree(Relation relation, const char *policy)
 {
 	static PolicyTree kept[2];
-	Oid schema = RelationGetNamespace(relation);
-	Oid table = RelationGetRelid(relation);
-	Oid projects = get_relname_relid("project_member", schema);
-	Oid user = extension_function("current_user_id");
-	PolicyTree *place = &kept[table == projects ? 1 : 0];
+	Oid members = get_relname_relid("project_member", RelationGetNamespace(relation));
+	PolicyTree *place = &kept[RelationGetRelid(relation) == members ? 1 : 0];
+	PolicyObjects objects;
 	char *sql;
 	Query *query;
-	MemoryContext context;
+	MemoryContext previous;
 
-	if (place->tree != NULL && place->table == table && place->projects == projects &&
-		place->user == user)
+	memset(&objects, 0, sizeof(objects));
+	objects.table = RelationGetRelid(relation);
+	objects.members = members;
+	objects.user = extension_function("current_user_id");
+	objects.project_column = get_attnum(objects.table, "project_id");
+	objects.member_project_column = get_attnum(members, "project_id");
+	objects.member_user_column = get_attnum(members, "user_id");
+	if (place->tree != NULL && memcmp(&place->objects, &objects, sizeof(objects)) == 0)
 		return place->tree;
 
 	sql = psprintf("select from " BATCHES_SCHEMA ".%s where %s", RelationGetRelationName(relation),
 				   policy);
 	query = parse_analyze_fixedparams(linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT)),
 									  sql, NULL, 0, NULL);
-	context = AllocSetContextCreate(TopMemoryContext, "batches policy", ALLOCSET_SMALL_SIZES);
-	if (place->context != NULL)
-		MemoryContextDelete(place->context);
-	context = MemoryContextSwitchTo(context);
-	place->context = CurrentMemoryContext;
+	drop_column_names(query->jointree->quals, NULL);
+
+	place->tree = NULL;
+	if (place->context == NULL)
+		place->context =
+			AllocSetContextCreate(TopMemoryContext, "batches policy", ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(place->context);
+	previous = MemoryContextSwitchTo(place->context);
 	place->tree = copyObject(query->jointree->quals);
-	MemoryContextSwitchTo(context);
-	place->table = table;
-	place->projects = projects;
-	place->user = user;
+	MemoryContextSwitchTo(previous);
+	place->objects = objects;
 	return place->tree;
 }
 
@@ -109,10 +141,13 @@ has_only_policy(Relation relation, const char *policy)
 	foreach (cell, relation->rd_rsdesc->policies)
 	{
 		RowSecurityPolicy *present = lfirst(cell);
+		Node *qual;
 
 		if (!applies_to_user(present))
 			continue;
-		if (!equal(present->qual, policy_tree(relation, policy)))
+		qual = (Node *) copyObject(present->qual);
+		drop_column_names(qual, NULL);
+		if (!equal(qual, policy_tree(relation, policy)))
 			return false;
 		permitted |= present->permissive;
 	}
@@ -139,6 +174,9 @@ find_obstacle(Relation relation, const char *policy)
 		return "it is not available during recovery";
 	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED)
 	{
+		if (row_security_policy_hook_permissive != NULL ||
+			row_security_policy_hook_restrictive != NULL)
+			return "an extension has policies of row-level security";
 		if (authenticated_user_id() == NULL)
 			return "row-level security applies, and there is no authenticated user";
 		if (!has_only_policy(relation, policy))
@@ -219,11 +257,13 @@ take_index(DirectTable *table, Relation relation)
 DirectTable *
 direct_open(const char *name, const char *policy, const char **obstacle)
 {
-	Relation relation = table_open(require_table(name), AccessShareLock);
+	Relation relation;
 	DirectTable *table;
 	List *oids;
 	ListCell *cell;
 
+	/* By name, as a query does: another table may have it once the lock is there. */
+	relation = table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
 	*obstacle = find_obstacle(relation, policy);
 	if (*obstacle != NULL)
 	{
@@ -285,9 +325,16 @@ direct_position(const DirectIndex *index, AttrNumber column)
 	return 0;
 }
 
+/* Whether a column is surely not null. */
+bool
+direct_is_not_null(DirectTable *table, AttrNumber column)
+{
+	return is_valid_not_null(RelationGetDescr(table->relation), column - 1);
+}
+
 /*
- * The number of a column, or 0 if there is none of that type, or none whose equal
- * texts are the same bytes.
+ * The number of a column, or 0 if there is none of that type that is stored, or none
+ * whose equal texts are the same bytes.
  */
 AttrNumber
 direct_column(DirectTable *table, const char *name, Oid type)
@@ -300,7 +347,7 @@ direct_column(DirectTable *table, const char *name, Oid type)
 
 		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
 			continue;
-		if (attribute->atttypid != type ||
+		if (attribute->atttypid != type || is_virtual(attribute) ||
 			(OidIsValid(attribute->attcollation) &&
 			 !get_collation_isdeterministic(attribute->attcollation)))
 			return InvalidAttrNumber;

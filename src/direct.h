@@ -32,6 +32,7 @@ extern DirectTable *direct_open(const char *name, const char *policy, const char
 extern void direct_close(DirectTable *table);
 extern bool direct_may_select(DirectTable *table, Bitmapset *columns);
 extern int direct_position(const DirectIndex *index, AttrNumber column);
+extern bool direct_is_not_null(DirectTable *table, AttrNumber column);
 extern AttrNumber direct_column(DirectTable *table, const char *name, Oid type);
 
 #endif /* BATCHES_DIRECT_H */

@@ -72,7 +72,8 @@ struct IndexScan
 	bool matches_nothing;
 	int nconditions;
 	Condition conditions[N_FILTERS];
-	int64 wanted; /* rows from the first one to the end of the page */
+	TagWalk *tags; /* what has the wanted tag, by an index on the tags; or NULL */
+	int64 wanted;  /* rows from the first one to the end of the page */
 	bool key_byval;
 	int16 key_length;
 	SortSupportData key_order;
@@ -112,7 +113,7 @@ typedef struct Gather
 	bool keeps;   /* the matches; else they are counted */
 	bool sizing;  /* only finds out how much there is */
 	bool sized;   /* knows it, and waits */
-	int64 passed; /* entries, while sizing */
+	int64 passed; /* entries that would be fetched, while sizing */
 	int64 size_work;
 	Walk walk;
 	int stream;
@@ -234,10 +235,8 @@ read_stream(Merge *merge, int i)
 
 	if (merge->walk.index->columns[1] != merge->scan->columns[merge->scan->request->order_by])
 		walk_resume_stream(&merge->walk, i, UUIDPGetDatum(&stream->last.id));
-	else if (!stream->last.isnull)
-		walk_resume_stream(&merge->walk, i, stream->last.key);
 	else
-		walk_start_stream(&merge->walk, i);
+		walk_resume_stream(&merge->walk, i, stream->last.key);
 }
 
 static void
@@ -456,6 +455,7 @@ advance_gather(Gather *gather, int64 work_limit)
 	return true;
 }
 
+/* Returns whether all with the tag is gathered. */
 static bool
 advance_tags(Gather *gather, int64 work_limit)
 {
@@ -486,6 +486,8 @@ is_better(const Walk *walk, const Walk *other)
 {
 	if (walk->needs_heap != other->needs_heap)
 		return other->needs_heap;
+	if (walk->nheap_conditions != other->nheap_conditions)
+		return walk->nheap_conditions < other->nheap_conditions;
 	return walk->index->width < other->index->width;
 }
 
@@ -552,25 +554,49 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 	}
 }
 
+/* Lets every way tell a tag without fetching. */
+static void
+use_tags(Race *race)
+{
+	TagWalk *tags = race->tags->tags;
+
+	if (!tag_walk_is_exact(tags))
+		return;
+	for (int i = 0; i < race->nmerges; i++)
+		walk_use_tags(&race->merges[i].walk, tags);
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+
+		walk_use_tags(&gather->walk, tags);
+		if (gather->walk.needs_heap || !(gather->sizing || gather->sized))
+			continue;
+		/* It need not know its size any more. */
+		gather->sizing = false;
+		gather->sized = false;
+		gather->size_work = 0;
+		gather->stream = 0;
+		gather->started = false;
+		gather->walk.work = 0;
+	}
+}
+
 /* Adds a gather by an index on the tags. */
 static void
 add_tags(IndexScan *scan, Race *race, bool keeps)
 {
-	for (int i = 0; i < scan->nconditions; i++)
-	{
-		TagWalk *tags;
-
-		if (!scan->conditions[i].has_element)
-			continue;
-		tags =
-			tag_walk_init(scan->table, &scan->conditions[i], scan->conditions, scan->nconditions);
-		if (tags == NULL)
-			continue;
-		race->tags = palloc0(sizeof(Gather));
-		race->tags->scan = scan;
-		race->tags->keeps = keeps;
-		race->tags->tags = tags;
-	}
+	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
+		if (scan->conditions[i].has_element)
+			scan->tags = tag_walk_init(scan->table, &scan->conditions[i], scan->conditions,
+									   scan->nconditions);
+	if (scan->tags == NULL)
+		return;
+	race->tags = palloc0(sizeof(Gather));
+	race->tags->scan = scan;
+	race->tags->keeps = keeps;
+	race->tags->tags = scan->tags;
+	if (tag_walk_has_found(scan->tags))
+		use_tags(race);
 }
 
 /* Whether a stream of an index, from a column on, is in the order of the page. */
@@ -607,6 +633,10 @@ add_merge(IndexScan *scan, Race *race, Condition *list)
 
 		if ((list != NULL && index->columns[0] != list->column) ||
 			!is_page_order(scan, index, list == NULL ? 0 : 1))
+			continue;
+		/* Streams are resumed after a key, and nulls are not behind any. */
+		if (list != NULL && list->nvalues > 1 &&
+			!direct_is_not_null(scan->table, index->columns[1]))
 			continue;
 		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions, list,
 				  scan->request->descending ? BackwardScanDirection : ForwardScanDirection);
@@ -776,8 +806,15 @@ run_race(Race *race, Merge **merge, Gather **gather)
 				return;
 			}
 		drop_larger(race);
-		if (race->tags != NULL && tag_walk_entry_work(race->tags->tags) <= PATIENCE * limit &&
-			advance_tags(race->tags, PATIENCE * limit))
+		if (race->tags != NULL && !tag_walk_has_found(race->tags->tags) &&
+			tag_walk_find_work(race->tags->tags) <= PATIENCE * limit)
+		{
+			tag_walk_find(race->tags->tags);
+			use_tags(race);
+		}
+		if (race->tags != NULL && tag_walk_has_found(race->tags->tags) &&
+			tag_walk_work(race->tags->tags) <= PATIENCE * limit &&
+			advance_tags(race->tags, NO_WORK_LIMIT))
 		{
 			*gather = race->tags;
 			return;
@@ -1035,6 +1072,10 @@ find_columns(IndexScan *scan)
 			continue;
 		scan->columns[i] = direct_column(scan->table, column->name, column_type_oid(column->type));
 		if (scan->columns[i] == InvalidAttrNumber)
+			return column->name;
+		/* Every row has its place by them. */
+		if ((i == COLUMN_ID || i == COLUMN_OPEN) &&
+			!direct_is_not_null(scan->table, scan->columns[i]))
 			return column->name;
 	}
 	for (int i = 0; i < N_JOB_STATUSES; i++)

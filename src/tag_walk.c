@@ -1,10 +1,15 @@
 /*
  * tag_walk.c
- *		Walks over the tuples that a GIN index has for a tag.
+ *		The tuples that a GIN index has for a tag.
  *
  * Such an index answers with a bitmap of all of them at once, so nothing can be
  * had of it in small steps. How many there may be is known from the statistics
  * of the tags: a tag that is not among the common ones is rarer than they are.
+ *
+ * Once found, they can be fetched one after the other, and a walk over another index
+ * can ask of its entries whether they are among them. A row that the snapshot sees
+ * has its entries in all indexes for the same tuple, from before the snapshot was
+ * taken, and that tuple's place is not used again as long as the snapshot is.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -18,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -27,8 +33,6 @@
 
 #include "tag_walk.h"
 
-/* The work of getting a tuple into the bitmap and out of it, and of fetching it */
-#define WORK_TUPLE (2 * WORK_ENTRY + WORK_HEAP)
 /* What share of the tuples is taken to have a tag when there are no statistics. */
 #define DEFAULT_SHARE 0.001
 
@@ -40,15 +44,17 @@ struct TagWalk
 	Condition *tag;
 	Condition *conditions;
 	int nconditions;
-	int64 entry_work;
+	int64 find_work; /* what finding them may take */
 
-	bool started;
-	TIDBitmap *bitmap;
-	BitmapIterator *iterator;
+	/* What was found: the offsets of all blocks, one block after the other */
+	bool found;
+	bool exact; /* else there are some that may not have the tag */
+	BlockNumber nblocks;
+	int64 *starts; /* where the offsets of a block begin; one more for the end */
+	OffsetNumber *offsets;
+
 	BlockNumber block;
-	OffsetNumber offsets[MAX_BITMAP_OFFSETS];
-	int noffsets;
-	int next;
+	int64 next;
 	ItemPointerData tid; /* where the chain of updates begins */
 	IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
@@ -127,39 +133,122 @@ tag_walk_init(DirectTable *table, Condition *tag, Condition *conditions, int nco
 	walk->tag = tag;
 	walk->conditions = conditions;
 	walk->nconditions = nconditions;
-	walk->entry_work = WORK_DESCENT + WORK_TUPLE * estimate_share(table, tag) *
-										  Max(table->relation->rd_rel->reltuples, 0);
+	walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_share(table, tag) *
+										 Max(table->relation->rd_rel->reltuples, 0);
 	return walk;
 }
 
-/* How much work others should have done before this walk begins. */
+/* What finding the tuples may take. */
 int64
-tag_walk_entry_work(const TagWalk *walk)
+tag_walk_find_work(const TagWalk *walk)
 {
-	return walk->entry_work;
+	return walk->find_work;
 }
 
-static void
-start(TagWalk *walk)
+static TIDBitmap *
+read_index(TagWalk *walk)
 {
 	Oid operator= OID_ARRAY_CONTAINS_OP;
 	ArrayType *wanted = construct_array(&walk->tag->element, 1, TEXTOID, -1, false, TYPALIGN_INT);
 	IndexScanDesc scan = begin_bitmap_scan(walk->index, walk->snapshot, 1);
+	TIDBitmap *bitmap = tbm_create(work_mem * (Size) 1024, NULL);
 	ScanKeyData key;
 
 	ScanKeyEntryInitialize(
 		&key, 0, 1, get_op_opfamily_strategy(operator, walk->index->rd_opfamily[0]), ANYARRAYOID,
 		walk->index->rd_indcollation[0], get_opcode(operator), PointerGetDatum(wanted));
 	index_rescan(scan, &key, 1, NULL, 0);
-	walk->bitmap = tbm_create(work_mem * (Size) 1024, NULL);
-	walk->work += index_getbitmap(scan, walk->bitmap);
+	index_getbitmap(scan, bitmap);
 	index_endscan(scan);
-	walk->iterator = begin_bitmap(walk->bitmap);
+	return bitmap;
+}
+
+/* Finds the tuples. What is added to the table later, the snapshot does not see. */
+void
+tag_walk_find(TagWalk *walk)
+{
+	TIDBitmap *bitmap = read_index(walk);
+	BitmapIterator *iterator = begin_bitmap(bitmap);
+	OffsetNumber offsets[MAX_BITMAP_OFFSETS];
+	int64 size = 1024;
+	int64 n = 0;
+	BlockNumber filled = 0; /* blocks whose beginning is known */
+	BlockNumber block;
+	int noffsets;
+	bool exact;
+
+	walk->exact = true;
+	walk->nblocks = RelationGetNumberOfBlocks(walk->table->relation);
+	walk->starts = palloc_extended(sizeof(int64) * (walk->nblocks + (Size) 1), MCXT_ALLOC_HUGE);
+	walk->offsets = palloc(sizeof(OffsetNumber) * size);
+	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &exact))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (block >= walk->nblocks)
+			continue;
+		walk->exact &= exact;
+		while (filled <= block)
+			walk->starts[filled++] = n;
+		if (n + noffsets > size)
+		{
+			size = 2 * size + noffsets;
+			walk->offsets = repalloc_huge(walk->offsets, sizeof(OffsetNumber) * size);
+		}
+		memcpy(walk->offsets + n, offsets, sizeof(OffsetNumber) * noffsets);
+		n += noffsets;
+	}
+	while (filled <= walk->nblocks)
+		walk->starts[filled++] = n;
+	end_bitmap(iterator);
+	tbm_free(bitmap);
+	walk->found = true;
+}
+
+bool
+tag_walk_has_found(const TagWalk *walk)
+{
+	return walk->found;
+}
+
+/* Whether the tuples found are exactly those with the tag. */
+bool
+tag_walk_is_exact(const TagWalk *walk)
+{
+	return walk->exact;
+}
+
+/* Whether a tuple is among those found. */
+bool
+tag_walk_has(const TagWalk *walk, ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+
+	if (block >= walk->nblocks)
+		return false;
+	for (int64 i = walk->starts[block]; i < walk->starts[block + 1]; i++)
+		if (walk->offsets[i] == ItemPointerGetOffsetNumber(tid))
+			return true;
+	return false;
+}
+
+/* The work of fetching all that were found. */
+int64
+tag_walk_work(const TagWalk *walk)
+{
+	return walk->starts[walk->nblocks] * (WORK_ENTRY + WORK_HEAP);
+}
+
+/* Begins to fetch what was found. */
+static void
+start(TagWalk *walk)
+{
+	walk->block = 0;
+	walk->next = 0;
+	walk->work = 0;
 	walk->fetch = table_index_fetch_begin(walk->table->relation);
 	walk->slot = table_slot_create(walk->table->relation, NULL);
 	walk->check_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
-	walk->started = true;
 }
 
 static bool
@@ -185,9 +274,9 @@ meets_conditions(TagWalk *walk)
 WalkResult
 tag_walk_next(TagWalk *walk, int64 work_limit)
 {
-	if (!walk->started)
+	if (walk->fetch == NULL)
 		start(walk);
-	for (;;)
+	while (walk->next < walk->starts[walk->nblocks])
 	{
 		ItemPointerData tid;
 		bool again = false;
@@ -195,20 +284,16 @@ tag_walk_next(TagWalk *walk, int64 work_limit)
 		if (walk->work >= work_limit)
 			return WALK_PAUSED;
 		CHECK_FOR_INTERRUPTS();
-		if (walk->next >= walk->noffsets)
-		{
-			if (!next_bitmap_page(walk->iterator, &walk->block, walk->offsets, &walk->noffsets))
-				return WALK_END;
-			walk->next = 0;
-			continue;
-		}
-		walk->work += WORK_HEAP;
+		walk->work += WORK_ENTRY + WORK_HEAP;
+		while (walk->starts[walk->block + 1] <= walk->next)
+			walk->block++;
 		ItemPointerSet(&walk->tid, walk->block, walk->offsets[walk->next++]);
 		tid = walk->tid;
 		if (table_index_fetch_tuple(walk->fetch, &tid, walk->snapshot, walk->slot, &again, NULL) &&
 			meets_conditions(walk))
 			return WALK_MATCH;
 	}
+	return WALK_END;
 }
 
 /* The last match. */
@@ -224,15 +309,14 @@ tag_walk_tid(TagWalk *walk)
 	return &walk->tid;
 }
 
+/* Ends the fetching; what was found is kept. */
 void
 tag_walk_end(TagWalk *walk)
 {
-	if (!walk->started)
+	if (walk->fetch == NULL)
 		return;
 	table_index_fetch_end(walk->fetch);
 	ExecDropSingleTupleTableSlot(walk->slot);
 	MemoryContextDelete(walk->check_context);
-	end_bitmap(walk->iterator);
-	tbm_free(walk->bitmap);
-	walk->started = false;
+	walk->fetch = NULL;
 }

@@ -55,7 +55,8 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 		if (position == range_position + 1 && position <= index->nkeys &&
 			(condition->has_lower || condition->has_upper))
 			walk->range = condition;
-		else if (position > 0)
+		/* An index may include the tags; taking an array apart is for fetched tuples. */
+		else if (position > 0 && !condition->has_element)
 		{
 			walk->positions[walk->nindex_conditions] = position;
 			walk->index_conditions[walk->nindex_conditions++] = condition;
@@ -70,8 +71,24 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 void
 walk_need_column(Walk *walk, AttrNumber column)
 {
-	if (direct_position(walk->index, column) == 0)
-		walk->needs_heap = true;
+	if (direct_position(walk->index, column) > 0)
+		return;
+	walk->needs_column = true;
+	walk->needs_heap = true;
+}
+
+/* Lets a tag be told from where a tuple is, from here on. */
+void
+walk_use_tags(Walk *walk, const TagWalk *tags)
+{
+	int n = 0;
+
+	for (int i = 0; i < walk->nheap_conditions; i++)
+		if (!walk->heap_conditions[i]->has_element)
+			walk->heap_conditions[n++] = walk->heap_conditions[i];
+	walk->nheap_conditions = n;
+	walk->needs_heap = walk->needs_column || n > 0;
+	walk->tags = tags;
 }
 
 static void
@@ -197,7 +214,7 @@ walk_next(Walk *walk, int64 work_limit)
 		if (tid == NULL)
 			return WALK_END;
 		walk->work += WORK_ENTRY;
-		if (!meets_index_conditions(walk))
+		if (!meets_index_conditions(walk) || (walk->tags != NULL && !tag_walk_has(walk->tags, tid)))
 			continue;
 		walk->tid = *tid;
 
@@ -217,7 +234,7 @@ walk_next(Walk *walk, int64 work_limit)
 	}
 }
 
-/* Passes over entries without looking at them, and counts them. */
+/* Passes over entries, and counts those whose tuples would be fetched. */
 WalkResult
 walk_pass(Walk *walk, int64 work_limit, int64 *passed)
 {
@@ -227,7 +244,8 @@ walk_pass(Walk *walk, int64 work_limit, int64 *passed)
 		if (index_getnext_tid(walk->scan, walk->direction) == NULL)
 			return WALK_END;
 		walk->work += WORK_ENTRY;
-		(*passed)++;
+		if (meets_index_conditions(walk))
+			(*passed)++;
 	}
 	return WALK_PAUSED;
 }

@@ -18,6 +18,8 @@
 #define WORK_HEAP 10    /* fetching a tuple */
 #define WORK_DESCENT 40 /* finding a place in an index */
 
+typedef struct TagWalk TagWalk;
+
 typedef enum WalkResult
 {
 	WALK_MATCH,
@@ -46,7 +48,9 @@ typedef struct Walk
 	int *positions;               /* of these columns */
 	int nheap_conditions;
 	Condition **heap_conditions;
-	bool needs_heap; /* or another column is needed */
+	bool needs_column;   /* that the index does not have */
+	bool needs_heap;     /* for either */
+	const TagWalk *tags; /* knows which tuples have the tag; or NULL */
 
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
@@ -60,11 +64,15 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_need_column(Walk *walk, AttrNumber column);
+extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
 extern void walk_resume_stream(Walk *walk, int stream, Datum from);
 extern WalkResult walk_next(Walk *walk, int64 work_limit);
 extern WalkResult walk_pass(Walk *walk, int64 work_limit, int64 *passed);
 extern Datum walk_value(Walk *walk, AttrNumber column, bool *isnull);
 extern void walk_end(Walk *walk);
+
+/* tag_walk.c */
+extern bool tag_walk_has(const TagWalk *walk, ItemPointer tid);
 
 #endif /* BATCHES_WALK_H */

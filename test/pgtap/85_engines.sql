@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(55);
+select plan(62);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -32,6 +32,7 @@ begin
   perform set_config('batches.scan', engine, true);
   foreach request in array array[
     '', 'order_by => ''start_datetime''', 'order_by => ''start_datetime'', order_by_direction => ''ASC'', "offset" => 120',
+    'order_by => ''start_datetime'', order_by_direction => ''ASC'', "limit" => 40, "offset" => 120',
     'order_by => ''complete''', 'order_by => ''complete'', order_by_direction => ''ASC'', open => false',
     'order_by => ''status'', status => ''{PAUSED,DONE,RUNNING}''', 'order_by => ''project_id'', "offset" => 55',
     'order_by => ''id'', project_id => array[pg_temp.p(1), pg_temp.p(3), pg_temp.p(3), pg_temp.p(77)]',
@@ -45,7 +46,7 @@ begin
   loop
     execute format('select string_agg(l::text, e''\n'') from batches.list_batches(%s) l', request) into part;
     answer := concat_ws(e'\n', answer, part);
-    request := regexp_replace(regexp_replace(request, '(order_by|order_by_direction|"offset") => (''\w*''|\d+)', '', 'g'), '^[, ]+|[, ]+$|(, )(?=, )', '', 'g');
+    request := regexp_replace(regexp_replace(request, '(order_by|order_by_direction|"limit"|"offset") => (''\w*''|\d+)', '', 'g'), '^[, ]+|[, ]+$|(, )(?=, )', '', 'g');
     execute format('select batches.count_batches(%s)', request) into part;
     answer := concat_ws(e'\n', answer, part);
   end loop;
@@ -149,6 +150,20 @@ select is(pg_temp.obstacle(), 'The obstacle: its column "device_type" is not as 
           'a collation that is not deterministic is an obstacle');
 rollback to s;
 
+-- Nulls
+create index on batches.batch (project_id, start_datetime, id);
+create index on batches.batch (project_id, created_at, id) include (tags);
+set local batches.user_id = 'ann';
+select pg_temp.same('an index of projects by a column with nulls loses none of them');
+set local batches.user_id = '';
+alter table batches.batch alter open drop not null;
+select * from pg_temp.left_to_sql('its column "open" is not as batches.create_tables() makes it', 'an order that may be null');
+rollback to s;
+alter table batches.batch alter created_at drop not null;
+update batches.batch set created_at = null where right(id::text, 1) in ('1', '2');
+select pg_temp.same('batches without a date have the place of the largest');
+rollback to s;
+
 -- What stands in for the table
 alter table batches.batch rename to stored_batch;
 create view batches.batch as select * from batches.stored_batch where not open;
@@ -212,6 +227,25 @@ create table pg_temp.visible as
   select id from batches.batch where project_id in (select project_id from batches.project_member where user_id = 'ann');
 grant select on pg_temp.visible to batches_test_reader;
 savepoint s;
+alter table batches.project_member add column role text;
+alter table batches.batch add column note text;
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), null, 'the policies of tables with a new column are no obstacle');
+reset role;
+alter table batches.batch rename project_id to old_project_id;
+alter table batches.batch add column project_id uuid not null default pg_temp.p(1);
+set local role batches_test_reader;
+select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+          'a policy on another column of that name before is none of ours');
+reset role;
+rollback to s;
+create function pg_temp.count_for(text) returns bigint language sql begin atomic select batches.count_batches(user_id => array[$1]); end;
+revoke usage on schema batches from batches_test_reader;
+set local role batches_test_reader;
+select throws_ok($$select pg_temp.count_for('u1')$$, '42501', 'permission denied for schema batches',
+                 'who may not use the schema does not count');
+reset role;
+rollback to s;
 create policy closed on batches.batch as restrictive for select using (not open);
 set local role batches_test_reader;
 select * from pg_temp.left_to_sql('it has policies of row-level security beyond its own', 'a policy more');
