@@ -13,6 +13,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 #include "condition.h"
 
@@ -170,4 +171,24 @@ condition_holds(Condition *condition, Datum value, bool isnull)
 	if (condition->has_list)
 		return is_listed(condition, value);
 	return is_between(condition, value);
+}
+
+/* Whether a row meets all of several conditions. The context is for what that takes. */
+bool
+conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
+				MemoryContext context)
+{
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	bool holds = true;
+
+	for (int i = 0; i < nconditions && holds; i++)
+	{
+		bool isnull;
+		Datum value = slot_getattr(slot, conditions[i]->column, &isnull);
+
+		holds = condition_holds(conditions[i], value, isnull);
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(context);
+	return holds;
 }

@@ -6,6 +6,7 @@
 #define BATCHES_CONDITION_H
 
 #include "access/attnum.h"
+#include "executor/tuptable.h"
 #include "utils/sortsupport.h"
 
 /* All that is given must hold; it never does of a null. */
@@ -33,6 +34,8 @@ extern void restrict_to_upper(Condition *condition, Datum upper);
 extern void restrict_to_element(Condition *condition, Datum element);
 extern bool normalize_condition(Condition *condition);
 extern bool condition_holds(Condition *condition, Datum value, bool isnull);
+extern bool conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
+							MemoryContext context);
 extern void prepare_order(SortSupport order, Oid type, bool descending);
 
 #endif /* BATCHES_CONDITION_H */

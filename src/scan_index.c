@@ -39,6 +39,8 @@
 #define FIRST_TURN 250
 /* A way of known work begins when each of the others has done one part in so many of it. */
 #define PATIENCE 3
+/* What part of a merge's work a gather does in a turn. */
+#define GATHER_SHARE 4
 #define NO_WORK_LIMIT (PG_INT64_MAX / (2 * PATIENCE))
 /* With so few streams, a merge is likely to be the best. */
 #define FEW_STREAMS 16
@@ -743,13 +745,18 @@ is_too_early(const Walk *walk, int64 work_limit)
 	return walk->nstreams * (int64) WORK_DESCENT > work_limit;
 }
 
-/* Goes on with a gather; returns whether it has all. */
+/*
+ * Goes on with a gather; returns whether it has all. Beside merges, which most pages come
+ * from, it does less.
+ */
 static bool
-advance(Gather *gather, int64 work_limit)
+advance(Gather *gather, int64 work_limit, bool beside_merges)
 {
-	if (is_too_early(&gather->walk, work_limit))
+	int64 share = beside_merges ? work_limit / GATHER_SHARE : work_limit;
+
+	if (!gather->sized && is_too_early(&gather->walk, share))
 		return false;
-	if (gather->sizing && advance_gather(gather, work_limit))
+	if (gather->sizing && advance_gather(gather, share))
 	{
 		gather->size_work = known_work(gather);
 		gather->sizing = false;
@@ -764,9 +771,9 @@ advance(Gather *gather, int64 work_limit)
 		gather->stream = 0;
 		gather->started = false;
 		gather->walk.work = 0;
-		work_limit = NO_WORK_LIMIT;
+		share = NO_WORK_LIMIT;
 	}
-	return advance_gather(gather, work_limit);
+	return advance_gather(gather, share);
 }
 
 /*
@@ -777,6 +784,7 @@ static void
 run_race(Race *race, Merge **merge, Gather **gather)
 {
 	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
+	bool merges = race->nmerges > 0;
 
 	*merge = NULL;
 	*gather = NULL;
@@ -800,7 +808,7 @@ run_race(Race *race, Merge **merge, Gather **gather)
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
 	{
 		for (int i = 0; i < race->ngathers; i++)
-			if (race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit))
+			if (race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit, merges))
 			{
 				*gather = &race->gathers[i];
 				return;
@@ -827,7 +835,7 @@ run_race(Race *race, Merge **merge, Gather **gather)
 				return;
 			}
 		for (int i = 0; i < race->ngathers; i++)
-			if (!race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit))
+			if (!race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit, merges))
 			{
 				*gather = &race->gathers[i];
 				return;

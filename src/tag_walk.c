@@ -42,7 +42,7 @@ struct TagWalk
 	Relation index;
 	Snapshot snapshot;
 	Condition *tag;
-	Condition *conditions;
+	Condition **conditions;
 	int nconditions;
 	int64 find_work; /* what finding them may take */
 
@@ -131,7 +131,9 @@ tag_walk_init(DirectTable *table, Condition *tag, Condition *conditions, int nco
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
 	walk->tag = tag;
-	walk->conditions = conditions;
+	walk->conditions = palloc(sizeof(Condition *) * nconditions);
+	for (int i = 0; i < nconditions; i++)
+		walk->conditions[i] = &conditions[i];
 	walk->nconditions = nconditions;
 	walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_share(table, tag) *
 										 Max(table->relation->rd_rel->reltuples, 0);
@@ -251,25 +253,6 @@ start(TagWalk *walk)
 		AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
 }
 
-static bool
-meets_conditions(TagWalk *walk)
-{
-	MemoryContext previous = MemoryContextSwitchTo(walk->check_context);
-	bool holds = true;
-
-	for (int i = 0; i < walk->nconditions && holds; i++)
-	{
-		Condition *condition = &walk->conditions[i];
-		bool isnull;
-		Datum value = slot_getattr(walk->slot, condition->column, &isnull);
-
-		holds = condition_holds(condition, value, isnull);
-	}
-	MemoryContextSwitchTo(previous);
-	MemoryContextReset(walk->check_context);
-	return holds;
-}
-
 /* Goes on to the next match, unless that takes more work than is allowed. */
 WalkResult
 tag_walk_next(TagWalk *walk, int64 work_limit)
@@ -290,7 +273,8 @@ tag_walk_next(TagWalk *walk, int64 work_limit)
 		ItemPointerSet(&walk->tid, walk->block, walk->offsets[walk->next++]);
 		tid = walk->tid;
 		if (table_index_fetch_tuple(walk->fetch, &tid, walk->snapshot, walk->slot, &again, NULL) &&
-			meets_conditions(walk))
+
+			conditions_hold(walk->conditions, walk->nconditions, walk->slot, walk->check_context))
 			return WALK_MATCH;
 	}
 	return WALK_END;

@@ -181,24 +181,6 @@ meets_index_conditions(Walk *walk)
 	return true;
 }
 
-static bool
-meets_heap_conditions(Walk *walk)
-{
-	MemoryContext previous = MemoryContextSwitchTo(walk->check_context);
-	bool holds = true;
-
-	for (int i = 0; i < walk->nheap_conditions && holds; i++)
-	{
-		bool isnull;
-		Datum value = slot_getattr(walk->slot, walk->heap_conditions[i]->column, &isnull);
-
-		holds = condition_holds(walk->heap_conditions[i], value, isnull);
-	}
-	MemoryContextSwitchTo(previous);
-	MemoryContextReset(walk->check_context);
-	return holds;
-}
-
 /* Goes on to the stream's next match, unless that takes more work than is allowed. */
 WalkResult
 walk_next(Walk *walk, int64 work_limit)
@@ -229,7 +211,9 @@ walk_next(Walk *walk, int64 work_limit)
 			return WALK_MATCH;
 		}
 		walk->work += WORK_HEAP;
-		if (index_fetch_heap(walk->scan, walk->slot) && meets_heap_conditions(walk))
+		if (index_fetch_heap(walk->scan, walk->slot) &&
+			conditions_hold(walk->heap_conditions, walk->nheap_conditions, walk->slot,
+							walk->check_context))
 			return WALK_MATCH;
 	}
 }
