@@ -187,7 +187,7 @@ begin
   -- The listing of projects: newest first, with what else filters it, so that rows that
   -- do not match are passed over, and all are counted, without fetching them.
   create index batch_listing_idx on @extschema@.batch (project_id, created_at, id)
-    include (status, open, jobs_count, queue_priority, start_datetime, end_datetime, device_type, user_id);
+    include (status, open, jobs_count, queue_priority, start_datetime, end_datetime, device_type);
   -- Across projects
   create index batch_created_at_idx on @extschema@.batch (created_at, id) include (project_id);
   -- One for each other order; those of filters also find their rows.
