@@ -8,9 +8,11 @@ OBJS = \
 	src/condition.o \
 	src/counts.o \
 	src/direct.o \
+	src/fetch.o \
 	src/filter.o \
 	src/http.o \
 	src/json.o \
+	src/leaf.o \
 	src/list.o \
 	src/parameter.o \
 	src/plan.o \

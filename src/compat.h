@@ -56,6 +56,19 @@
 #define begin_bitmap_scan(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 
+/* Until 16, a snapshot can be too old; since 16, a descent in a B-tree is told the table. */
+#if PG_VERSION_NUM >= 170000
+#define test_old_snapshot(snapshot, relation, page) ((void) 0)
+#define find_leaf(index, key, buffer, snapshot) _bt_search(index, NULL, key, buffer, BT_READ)
+#elif PG_VERSION_NUM >= 160000
+#define test_old_snapshot(snapshot, relation, page) TestForOldSnapshot(snapshot, relation, page)
+#define find_leaf(index, key, buffer, snapshot)                                                    \
+	_bt_search(index, NULL, key, buffer, BT_READ, snapshot)
+#else
+#define test_old_snapshot(snapshot, relation, page) TestForOldSnapshot(snapshot, relation, page)
+#define find_leaf(index, key, buffer, snapshot) _bt_search(index, key, buffer, BT_READ, snapshot)
+#endif
+
 /*
  * The pages of a bitmap, one by one, each with the offsets of its tuples, or of all
  * that can be there when the bitmap has lost them. Since 18, the pages and their

@@ -43,16 +43,16 @@ init_condition(Condition *condition, AttrNumber column, Oid type)
 		prepare_order(&condition->order, type, false);
 }
 
-static int
-compare(Condition *condition, Datum a, Datum b)
+int
+compare_values(Condition *condition, Datum a, Datum b)
 {
 	return ApplySortComparator(a, false, b, false, &condition->order);
 }
 
 static int
-compare_values(const void *a, const void *b, void *condition)
+compare_values_arg(const void *a, const void *b, void *condition)
 {
-	return compare(condition, *(const Datum *) a, *(const Datum *) b);
+	return compare_values(condition, *(const Datum *) a, *(const Datum *) b);
 }
 
 /* Whether a value is in the condition's list. */
@@ -67,8 +67,8 @@ is_listed(Condition *condition, Datum value)
 				return true;
 		return false;
 	}
-	return bsearch_arg(&value, condition->values, condition->nvalues, sizeof(Datum), compare_values,
-					   condition) != NULL;
+	return bsearch_arg(&value, condition->values, condition->nvalues, sizeof(Datum),
+					   compare_values_arg, condition) != NULL;
 }
 
 /* Takes over the values. */
@@ -77,10 +77,10 @@ restrict_to_list(Condition *condition, Datum *values, int nvalues)
 {
 	int n = 0;
 
-	qsort_arg(values, nvalues, sizeof(Datum), compare_values, condition);
+	qsort_arg(values, nvalues, sizeof(Datum), compare_values_arg, condition);
 	for (int i = 0; i < nvalues; i++)
 	{
-		if (n > 0 && compare(condition, values[n - 1], values[i]) == 0)
+		if (n > 0 && compare_values(condition, values[n - 1], values[i]) == 0)
 			continue;
 		if (!condition->has_list || is_listed(condition, values[i]))
 			values[n++] = values[i];
@@ -93,7 +93,7 @@ restrict_to_list(Condition *condition, Datum *values, int nvalues)
 void
 restrict_to_lower(Condition *condition, Datum lower)
 {
-	if (!condition->has_lower || compare(condition, lower, condition->lower) > 0)
+	if (!condition->has_lower || compare_values(condition, lower, condition->lower) > 0)
 		condition->lower = lower;
 	condition->has_lower = true;
 }
@@ -101,7 +101,7 @@ restrict_to_lower(Condition *condition, Datum lower)
 void
 restrict_to_upper(Condition *condition, Datum upper)
 {
-	if (!condition->has_upper || compare(condition, upper, condition->upper) < 0)
+	if (!condition->has_upper || compare_values(condition, upper, condition->upper) < 0)
 		condition->upper = upper;
 	condition->has_upper = true;
 }
@@ -116,8 +116,8 @@ restrict_to_element(Condition *condition, Datum element)
 static bool
 is_between(Condition *condition, Datum value)
 {
-	return !(condition->has_lower && compare(condition, value, condition->lower) < 0) &&
-		   !(condition->has_upper && compare(condition, value, condition->upper) > 0);
+	return !(condition->has_lower && compare_values(condition, value, condition->lower) < 0) &&
+		   !(condition->has_upper && compare_values(condition, value, condition->upper) > 0);
 }
 
 /* Makes a condition with a list one of nothing else; returns whether any value can meet it. */
@@ -128,7 +128,7 @@ normalize_condition(Condition *condition)
 
 	if (!condition->has_list)
 		return !(condition->has_lower && condition->has_upper &&
-				 compare(condition, condition->lower, condition->upper) > 0);
+				 compare_values(condition, condition->lower, condition->upper) > 0);
 
 	for (int i = 0; i < condition->nvalues; i++)
 		if (is_between(condition, condition->values[i]))

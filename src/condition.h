@@ -33,6 +33,7 @@ extern void restrict_to_lower(Condition *condition, Datum lower);
 extern void restrict_to_upper(Condition *condition, Datum upper);
 extern void restrict_to_element(Condition *condition, Datum element);
 extern bool normalize_condition(Condition *condition);
+extern int compare_values(Condition *condition, Datum a, Datum b);
 extern bool condition_holds(Condition *condition, Datum value, bool isnull);
 extern bool conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
 							MemoryContext context);

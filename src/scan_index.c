@@ -16,12 +16,12 @@
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/tableam.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "lib/binaryheap.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -38,7 +38,7 @@
 /* How much work each way does before it is the next one's turn, at first. */
 #define FIRST_TURN 250
 /* A way of known work begins when each of the others has done one part in so many of it. */
-#define PATIENCE 3
+#define PATIENCE 2
 /* What part of a merge's work a gather does in a turn. */
 #define GATHER_SHARE 4
 #define NO_WORK_LIMIT (PG_INT64_MAX / (2 * PATIENCE))
@@ -67,6 +67,7 @@ struct IndexScan
 {
 	const Request *request;
 	DirectTable *table;
+	BlockNumber nblocks; /* of the table */
 	Snapshot snapshot;
 	MemoryContext context;
 	AttrNumber columns[N_COLUMNS]; /* of the table, by ColumnId */
@@ -112,15 +113,20 @@ typedef struct Merge
 typedef struct Gather
 {
 	IndexScan *scan;
-	bool keeps;   /* the matches; else they are counted */
-	bool sizing;  /* only finds out how much there is */
-	bool sized;   /* knows it, and waits */
-	int64 passed; /* entries that would be fetched, while sizing */
-	int64 size_work;
+	bool keeps; /* the matches; else they are counted */
 	Walk walk;
 	int stream;
 	bool started;  /* the stream */
 	TagWalk *tags; /* instead of the walk, or NULL */
+
+	/* If it has to fetch tuples: where they are, found before any is fetched */
+	ItemPointerData *tids;
+	int64 ntids;
+	int64 tids_size;
+	bool sized; /* all are found, or as many as there is memory for, or their number is known */
+	int64 known_work;
+	Fetch fetch;
+
 	int64 count;
 	Match *matches;
 	int64 nmatches;
@@ -162,8 +168,8 @@ compare_matches_arg(const void *a, const void *b, void *scan)
 static Datum
 gathered_value(Gather *gather, AttrNumber column, bool *isnull)
 {
-	if (gather->tags != NULL)
-		return slot_getattr(tag_walk_slot(gather->tags), column, isnull);
+	if (gather->tags != NULL || gather->walk.needs_heap)
+		return slot_getattr(gather->fetch.slot, column, isnull);
 	return walk_value(&gather->walk, column, isnull);
 }
 
@@ -177,6 +183,19 @@ set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, ItemP
 	match->id = *DatumGetUUIDP(id);
 	match->tid = *tid;
 }
+
+static int
+compare_tids(const ItemPointerData *a, const ItemPointerData *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, a), unconstify(ItemPointerData *, b));
+}
+
+#define ST_SORT sort_tids
+#define ST_ELEMENT_TYPE ItemPointerData
+#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static void
 keep_key(IndexScan *scan, Match *match)
@@ -427,9 +446,17 @@ keep_match(Gather *gather, ItemPointer tid)
 	gather->matches[gather->nmatches++] = match;
 }
 
-/* Returns whether all is gathered, or its size is known. */
+static void
+take_match(Gather *gather, ItemPointer tid)
+{
+	gather->count++;
+	if (gather->keeps)
+		keep_match(gather, tid);
+}
+
+/* Goes on with a gather that need not fetch. Returns whether all is gathered. */
 static bool
-advance_gather(Gather *gather, int64 work_limit)
+gather_entries(Gather *gather, int64 work_limit)
 {
 	Walk *walk = &gather->walk;
 
@@ -438,8 +465,7 @@ advance_gather(Gather *gather, int64 work_limit)
 		if (!gather->started)
 			walk_start_stream(walk, gather->stream);
 		gather->started = true;
-		switch (gather->sizing ? walk_pass(walk, work_limit, &gather->passed)
-							   : walk_next(walk, work_limit))
+		switch (walk_next(walk, work_limit))
 		{
 			case WALK_PAUSED:
 				return false;
@@ -448,34 +474,97 @@ advance_gather(Gather *gather, int64 work_limit)
 				gather->started = false;
 				break;
 			case WALK_MATCH:
-				gather->count++;
-				if (gather->keeps)
-					keep_match(gather, &walk->tid);
+				take_match(gather, &walk->tid);
 				break;
 		}
 	}
 	return true;
 }
 
-/* Returns whether all with the tag is gathered. */
+/*
+ * Finds out where the tuples are that have to be fetched. Returns whether all are
+ * found, or as many as there is memory for.
+ */
 static bool
-advance_tags(Gather *gather, int64 work_limit)
+find_tids(Gather *gather, int64 work_limit)
 {
-	for (;;)
+	const int64 most = work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
+	Walk *walk = &gather->walk;
+
+	while (gather->stream < walk->nstreams && gather->ntids < most)
 	{
-		switch (tag_walk_next(gather->tags, work_limit))
+		if (!gather->started)
+			walk_start_stream(walk, gather->stream);
+		gather->started = true;
+		switch (walk_next_entry(walk, work_limit))
 		{
 			case WALK_PAUSED:
 				return false;
 			case WALK_END:
-				return true;
+				gather->stream++;
+				gather->started = false;
+				break;
 			case WALK_MATCH:
-				gather->count++;
-				if (gather->keeps)
-					keep_match(gather, tag_walk_tid(gather->tags));
+				if (gather->ntids == gather->tids_size)
+				{
+					gather->tids_size = gather->tids_size == 0 ? 256 : gather->tids_size * 2;
+					gather->tids = gather->tids == NULL
+									   ? palloc(sizeof(ItemPointerData) * gather->tids_size)
+									   : repalloc_huge(gather->tids,
+													   sizeof(ItemPointerData) * gather->tids_size);
+				}
+				gather->tids[gather->ntids++] = walk->tid;
 				break;
 		}
 	}
+	return true;
+}
+
+static void
+fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (fetch_match(&gather->fetch, tid, conditions, nconditions))
+		take_match(gather, tid);
+}
+
+/* Fetches all, each page of the table once for as many tuples as were found together. */
+static void
+gather_tuples(Gather *gather)
+{
+	Walk *walk = &gather->walk;
+
+	do
+	{
+		find_tids(gather, NO_WORK_LIMIT);
+		sort_tids(gather->tids, gather->ntids);
+		for (int64 i = 0; i < gather->ntids; i++)
+			if (walk->tags == NULL || tag_walk_has(walk->tags, &gather->tids[i]))
+				fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions);
+		gather->ntids = 0;
+	} while (gather->stream < walk->nstreams);
+}
+
+static void
+end_gather(Gather *gather)
+{
+	walk_end(&gather->walk);
+	fetch_end(&gather->fetch);
+}
+
+/* Fetches all that may have the tag. */
+static void
+gather_tagged(Gather *gather)
+{
+	IndexScan *scan = gather->scan;
+	Condition *conditions[N_FILTERS];
+	ItemPointerData tid;
+
+	for (int i = 0; i < scan->nconditions; i++)
+		conditions[i] = &scan->conditions[i];
+	tag_walk_rewind(gather->tags);
+	while (tag_walk_next(gather->tags, &tid))
+		fetch_tid(gather, &tid, conditions, scan->nconditions);
 }
 
 /*
@@ -506,6 +595,7 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool 
 	memset(gather, 0, sizeof(*gather));
 	gather->scan = scan;
 	gather->keeps = keeps;
+	fetch_init(&gather->fetch, scan->table->relation, scan->snapshot);
 	for (int i = 0; i < scan->table->nindexes; i++)
 	{
 		DirectIndex *index = &scan->table->indexes[i];
@@ -515,7 +605,7 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool 
 			continue;
 		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
 				  condition != NULL && condition->has_list ? condition : NULL,
-				  ForwardScanDirection);
+				  NoMovementScanDirection);
 		if ((walk.range != NULL) != ranged)
 			continue;
 		if (keeps)
@@ -570,13 +660,12 @@ use_tags(Race *race)
 	{
 		Gather *gather = &race->gathers[i];
 
+		bool fetches = gather->walk.needs_heap;
+
 		walk_use_tags(&gather->walk, tags);
-		if (gather->walk.needs_heap || !(gather->sizing || gather->sized))
+		if (!fetches || gather->walk.needs_heap)
 			continue;
-		/* It need not know its size any more. */
-		gather->sizing = false;
-		gather->sized = false;
-		gather->size_work = 0;
+		/* It need not fetch any more. */
 		gather->stream = 0;
 		gather->started = false;
 		gather->walk.work = 0;
@@ -589,14 +678,14 @@ add_tags(IndexScan *scan, Race *race, bool keeps)
 {
 	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
 		if (scan->conditions[i].has_element)
-			scan->tags = tag_walk_init(scan->table, &scan->conditions[i], scan->conditions,
-									   scan->nconditions);
+			scan->tags = tag_walk_init(scan->table, &scan->conditions[i]);
 	if (scan->tags == NULL)
 		return;
 	race->tags = palloc0(sizeof(Gather));
 	race->tags->scan = scan;
 	race->tags->keeps = keeps;
 	race->tags->tags = scan->tags;
+	fetch_init(&race->tags->fetch, scan->table->relation, scan->snapshot);
 	if (tag_walk_has_found(scan->tags))
 		use_tags(race);
 }
@@ -660,8 +749,8 @@ compare_merges(const void *a, const void *b)
 	const Merge *x = a;
 	const Merge *y = b;
 	/* A list with few values leaves out rows; one with many takes long to begin. */
-	int x_rank = x->walk.first_values == NULL ? FEW_STREAMS : x->walk.nstreams;
-	int y_rank = y->walk.first_values == NULL ? FEW_STREAMS : y->walk.nstreams;
+	int x_rank = x->walk.list == NULL ? FEW_STREAMS : x->walk.nstreams;
+	int y_rank = y->walk.list == NULL ? FEW_STREAMS : y->walk.nstreams;
 
 	return x_rank - y_rank;
 }
@@ -702,38 +791,57 @@ add_merges(IndexScan *scan, Race *race)
  * The race
  */
 
-/* The work of a gather whose size was found out, or what of it is known so far. */
+/* What work a way can take at most, by the number of entries that its index had of late. */
 static int64
-known_work(const Gather *gather)
+most_work(const Walk *walk)
 {
-	return gather->sizing ? gather->walk.work + gather->passed * WORK_HEAP : gather->size_work;
+	float4 entries = walk->index->relation->rd_rel->reltuples;
+	int64 each = ScanDirectionIsNoMovement(walk->direction) ? WORK_ENTRY : WORK_STEP;
+
+	if (walk->needs_heap || entries <= 0)
+		return NO_WORK_LIMIT;
+	return walk->nstreams * (int64) WORK_DESCENT + (int64) entries * each;
 }
 
-/* Of the gathers whose size is known, keeps the smallest; drops those that are larger already. */
+/* The work of fetching so many tuples in their order: they are on one page each at most. */
+static int64
+fetch_work(const IndexScan *scan, int64 ntuples)
+{
+	return ntuples * WORK_TUPLE + Min(ntuples, scan->nblocks) * WORK_BLOCK;
+}
+
+/* The work of a gather that fetches, or what of it is known so far. */
+static int64
+gather_work(const Gather *gather)
+{
+	if (gather->sized)
+		return gather->known_work;
+	return gather->walk.work + fetch_work(gather->scan, gather->ntids);
+}
+
+/* Of the gathers that fetch, drops those that are known to take more work than another way. */
 static void
 drop_larger(Race *race)
 {
-	int smallest = -1;
-	int64 least = PG_INT64_MAX;
+	int64 least = NO_WORK_LIMIT;
 	int n = 0;
 
+	for (int i = 0; i < race->nmerges; i++)
+		least = Min(least, most_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
-		if (race->gathers[i].sized && race->gathers[i].size_work < least)
-		{
-			smallest = i;
-			least = race->gathers[i].size_work;
-		}
-	if (smallest < 0)
-		return;
+	{
+		const Gather *gather = &race->gathers[i];
+
+		least = Min(least, gather->sized ? gather->known_work : most_work(&gather->walk));
+	}
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
-		bool looked_at = gather->sized || gather->sizing;
 
-		if (i == smallest || !looked_at || known_work(gather) < least)
+		if (!gather->walk.needs_heap || gather_work(gather) <= least)
 			race->gathers[n++] = *gather;
 		else
-			walk_end(&gather->walk);
+			end_gather(gather);
 	}
 	race->ngathers = n;
 }
@@ -756,24 +864,19 @@ advance(Gather *gather, int64 work_limit, bool beside_merges)
 
 	if (!gather->sized && is_too_early(&gather->walk, share))
 		return false;
-	if (gather->sizing && advance_gather(gather, share))
+	if (!gather->walk.needs_heap)
+		return gather_entries(gather, share);
+	if (!gather->sized)
 	{
-		gather->size_work = known_work(gather);
-		gather->sizing = false;
+		if (!find_tids(gather, share))
+			return false;
+		gather->known_work = gather_work(gather);
 		gather->sized = true;
 	}
-	if (gather->sizing || gather->size_work > PATIENCE * work_limit)
+	if (gather->known_work > PATIENCE * work_limit)
 		return false;
-	if (gather->sized)
-	{
-		gather->sized = false;
-		gather->size_work = 0;
-		gather->stream = 0;
-		gather->started = false;
-		gather->walk.work = 0;
-		share = NO_WORK_LIMIT;
-	}
-	return advance_gather(gather, share);
+	gather_tuples(gather);
+	return true;
 }
 
 /*
@@ -792,17 +895,14 @@ run_race(Race *race, Merge **merge, Gather **gather)
 	{
 		Gather *candidate = &race->gathers[i];
 
-		if (alone || !candidate->walk.needs_heap)
-			continue;
 		/* Each value of a list has one entry at most in a unique index on its column. */
-		if (candidate->walk.first_values != NULL && candidate->walk.index->is_key)
+		if (candidate->walk.needs_heap && candidate->walk.list != NULL &&
+			candidate->walk.index->is_key)
 		{
 			candidate->sized = true;
-			candidate->size_work =
-				candidate->walk.nstreams * (int64) (WORK_DESCENT + WORK_ENTRY + WORK_HEAP);
+			candidate->known_work = candidate->walk.nstreams * (int64) WORK_DESCENT +
+									fetch_work(candidate->scan, candidate->walk.nstreams);
 		}
-		else
-			candidate->sizing = true;
 	}
 
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
@@ -821,9 +921,9 @@ run_race(Race *race, Merge **merge, Gather **gather)
 			use_tags(race);
 		}
 		if (race->tags != NULL && tag_walk_has_found(race->tags->tags) &&
-			tag_walk_work(race->tags->tags) <= PATIENCE * limit &&
-			advance_tags(race->tags, NO_WORK_LIMIT))
+			fetch_work(race->tags->scan, tag_walk_count(race->tags->tags)) <= PATIENCE * limit)
 		{
+			gather_tagged(race->tags);
 			*gather = race->tags;
 			return;
 		}
@@ -849,9 +949,9 @@ end_race(Race *race)
 	for (int i = 0; i < race->nmerges; i++)
 		walk_end(&race->merges[i].walk);
 	for (int i = 0; i < race->ngathers; i++)
-		walk_end(&race->gathers[i].walk);
+		end_gather(&race->gathers[i]);
 	if (race->tags != NULL)
-		tag_walk_end(race->tags->tags);
+		fetch_end(&race->tags->fetch);
 }
 
 /*
@@ -886,8 +986,7 @@ read_row(IndexScan *scan, TupleTableSlot *slot, BatchRow *row)
 typedef struct PageReader
 {
 	IndexScan *scan;
-	IndexFetchTableData *fetch;
-	TupleTableSlot *slot;
+	Fetch fetch;
 	MemoryContext row_context;
 } PageReader;
 
@@ -895,15 +994,15 @@ static void
 read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
 {
 	IndexScan *scan = reader->scan;
-	MemoryContext previous = MemoryContextSwitchTo(reader->row_context);
+	MemoryContext previous;
 	BatchRow row = {0};
-	bool again = false;
 
 	CHECK_FOR_INTERRUPTS();
-	if (!table_index_fetch_tuple(reader->fetch, &tid, scan->snapshot, reader->slot, &again, NULL))
+	if (!fetch_tuple(&reader->fetch, &tid))
 		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
 			 ItemPointerGetOffsetNumber(&tid));
-	read_row(scan, reader->slot, &row);
+	previous = MemoryContextSwitchTo(reader->row_context);
+	read_row(scan, reader->fetch.slot, &row);
 	callback(&row, arg);
 	MemoryContextSwitchTo(previous);
 	MemoryContextReset(reader->row_context);
@@ -927,8 +1026,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	add_tags(scan, &race, true);
 	run_race(&race, &merge, &gather);
 
-	reader.fetch = table_index_fetch_begin(scan->table->relation);
-	reader.slot = table_slot_create(scan->table->relation, NULL);
+	fetch_init(&reader.fetch, scan->table->relation, scan->snapshot);
 	reader.row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
 	/* The callback's own memory is the caller's. */
@@ -942,8 +1040,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 		for (int64 i = request->offset; i < gather->nmatches; i++)
 			read_tuple(&reader, gather->matches[i].tid, callback, arg);
 	}
-	ExecDropSingleTupleTableSlot(reader.slot);
-	table_index_fetch_end(reader.fetch);
+	fetch_end(&reader.fetch);
 	end_race(&race);
 }
 
@@ -1140,6 +1237,7 @@ scan_index_begin(const Request *request, const char **obstacle)
 	}
 	if (*obstacle == NULL)
 	{
+		scan->nblocks = RelationGetNumberOfBlocks(scan->table->relation);
 		prepare_page(scan);
 		add_filters(scan);
 	}
@@ -1214,7 +1312,7 @@ scan_index_projects(const char *user_id)
 		init_condition(&condition, user_column, TEXTOID);
 		user[0] = CStringGetTextDatum(user_id);
 		restrict_to_list(&condition, user, 1);
-		walk_init(&walk, table, index, &condition, 1, &condition, ForwardScanDirection);
+		walk_init(&walk, table, index, &condition, 1, &condition, NoMovementScanDirection);
 		state = initArrayResult(UUIDOID, CurrentMemoryContext, false);
 		walk_start_stream(&walk, 0);
 		while (walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)

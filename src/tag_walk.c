@@ -15,8 +15,6 @@
 #include "compat.h"
 
 #include "access/gin.h"
-#include "access/htup_details.h"
-#include "access/tableam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_statistic.h"
@@ -42,8 +40,6 @@ struct TagWalk
 	Relation index;
 	Snapshot snapshot;
 	Condition *tag;
-	Condition **conditions;
-	int nconditions;
 	int64 find_work; /* what finding them may take */
 
 	/* What was found: the offsets of all blocks, one block after the other */
@@ -55,11 +51,6 @@ struct TagWalk
 
 	BlockNumber block;
 	int64 next;
-	ItemPointerData tid; /* where the chain of updates begins */
-	IndexFetchTableData *fetch;
-	TupleTableSlot *slot;
-	MemoryContext check_context;
-	int64 work;
 };
 
 /* The GIN index on the column of the tags, or NULL. */
@@ -117,9 +108,9 @@ estimate_share(DirectTable *table, const Condition *tag)
 	return share;
 }
 
-/* Prepares a walk over what meets the conditions, or returns NULL without an index for it. */
+/* Prepares a walk over what has a tag, or returns NULL without an index for it. */
 TagWalk *
-tag_walk_init(DirectTable *table, Condition *tag, Condition *conditions, int nconditions)
+tag_walk_init(DirectTable *table, Condition *tag)
 {
 	Relation index = find_index(table, tag->column);
 	TagWalk *walk;
@@ -131,10 +122,6 @@ tag_walk_init(DirectTable *table, Condition *tag, Condition *conditions, int nco
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
 	walk->tag = tag;
-	walk->conditions = palloc(sizeof(Condition *) * nconditions);
-	for (int i = 0; i < nconditions; i++)
-		walk->conditions[i] = &conditions[i];
-	walk->nconditions = nconditions;
 	walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_share(table, tag) *
 										 Max(table->relation->rd_rel->reltuples, 0);
 	return walk;
@@ -233,74 +220,28 @@ tag_walk_has(const TagWalk *walk, ItemPointer tid)
 	return false;
 }
 
-/* The work of fetching all that were found. */
+/* How many were found. */
 int64
-tag_walk_work(const TagWalk *walk)
+tag_walk_count(const TagWalk *walk)
 {
-	return walk->starts[walk->nblocks] * (WORK_ENTRY + WORK_HEAP);
+	return walk->starts[walk->nblocks];
 }
 
-/* Begins to fetch what was found. */
-static void
-start(TagWalk *walk)
+void
+tag_walk_rewind(TagWalk *walk)
 {
 	walk->block = 0;
 	walk->next = 0;
-	walk->work = 0;
-	walk->fetch = table_index_fetch_begin(walk->table->relation);
-	walk->slot = table_slot_create(walk->table->relation, NULL);
-	walk->check_context =
-		AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
 }
 
-/* Goes on to the next match, unless that takes more work than is allowed. */
-WalkResult
-tag_walk_next(TagWalk *walk, int64 work_limit)
+/* Where the next tuple is; false behind the last one. */
+bool
+tag_walk_next(TagWalk *walk, ItemPointer tid)
 {
-	if (walk->fetch == NULL)
-		start(walk);
-	while (walk->next < walk->starts[walk->nblocks])
-	{
-		ItemPointerData tid;
-		bool again = false;
-
-		if (walk->work >= work_limit)
-			return WALK_PAUSED;
-		CHECK_FOR_INTERRUPTS();
-		walk->work += WORK_ENTRY + WORK_HEAP;
-		while (walk->starts[walk->block + 1] <= walk->next)
-			walk->block++;
-		ItemPointerSet(&walk->tid, walk->block, walk->offsets[walk->next++]);
-		tid = walk->tid;
-		if (table_index_fetch_tuple(walk->fetch, &tid, walk->snapshot, walk->slot, &again, NULL) &&
-
-			conditions_hold(walk->conditions, walk->nconditions, walk->slot, walk->check_context))
-			return WALK_MATCH;
-	}
-	return WALK_END;
-}
-
-/* The last match. */
-TupleTableSlot *
-tag_walk_slot(const TagWalk *walk)
-{
-	return walk->slot;
-}
-
-ItemPointer
-tag_walk_tid(TagWalk *walk)
-{
-	return &walk->tid;
-}
-
-/* Ends the fetching; what was found is kept. */
-void
-tag_walk_end(TagWalk *walk)
-{
-	if (walk->fetch == NULL)
-		return;
-	table_index_fetch_end(walk->fetch);
-	ExecDropSingleTupleTableSlot(walk->slot);
-	MemoryContextDelete(walk->check_context);
-	walk->fetch = NULL;
+	if (walk->next == walk->starts[walk->nblocks])
+		return false;
+	while (walk->starts[walk->block + 1] <= walk->next)
+		walk->block++;
+	ItemPointerSet(tid, walk->block, walk->offsets[walk->next++]);
+	return true;
 }

@@ -7,16 +7,13 @@
 
 #include "walk.h"
 
-extern TagWalk *tag_walk_init(DirectTable *table, Condition *tag, Condition *conditions,
-							  int nconditions);
+extern TagWalk *tag_walk_init(DirectTable *table, Condition *tag);
 extern int64 tag_walk_find_work(const TagWalk *walk);
 extern void tag_walk_find(TagWalk *walk);
 extern bool tag_walk_has_found(const TagWalk *walk);
 extern bool tag_walk_is_exact(const TagWalk *walk);
-extern int64 tag_walk_work(const TagWalk *walk);
-extern WalkResult tag_walk_next(TagWalk *walk, int64 work_limit);
-extern TupleTableSlot *tag_walk_slot(const TagWalk *walk);
-extern ItemPointer tag_walk_tid(TagWalk *walk);
-extern void tag_walk_end(TagWalk *walk);
+extern int64 tag_walk_count(const TagWalk *walk);
+extern void tag_walk_rewind(TagWalk *walk);
+extern bool tag_walk_next(TagWalk *walk, ItemPointer tid);
 
 #endif /* BATCHES_TAG_WALK_H */

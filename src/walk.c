@@ -10,13 +10,12 @@
 #include "compat.h"
 
 #include "access/stratnum.h"
-#include "access/tableam.h"
 #include "access/visibilitymap.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "walk.h"
@@ -26,7 +25,8 @@
 
 /*
  * Prepares a walk over what meets the conditions. With a list, which is on the
- * index's first column, there is a stream for each of its values.
+ * index's first column, there is a stream for each of its values. A direction is for
+ * who needs the order of the index and may stop early.
  */
 void
 walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
@@ -40,8 +40,10 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 	walk->snapshot = GetActiveSnapshot();
 	walk->direction = direction;
 	walk->nstreams = list == NULL ? 1 : list->nvalues;
-	walk->first_values = list == NULL ? NULL : list->values;
+	walk->list = list;
 	walk->map_buffer = InvalidBuffer;
+	walk->visible_block = InvalidBlockNumber;
+	fetch_init(&walk->fetch, table->relation, walk->snapshot);
 	walk->index_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
 	walk->positions = palloc(sizeof(int) * (nconditions + 1));
 	walk->heap_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
@@ -105,29 +107,33 @@ add_key(Walk *walk, ScanKey keys, int *nkeys, int position, StrategyNumber strat
 						   index->rd_indcollation[position], get_opcode(operator), value);
 }
 
-/* Opens what is needed for reading. A walk that lost its race before does not get here. */
+/* Opens a stream of a walk without a direction. */
 static void
-open_scan(Walk *walk, int nkeys)
+start_leaves(Walk *walk, int stream)
 {
-	walk->scan =
-		begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot, nkeys);
-	/* Also keeps the pin that makes it safe to ask the visibility map. */
-	walk->scan->xs_want_itup = true;
-	walk->slot = table_slot_create(walk->table->relation, NULL);
-	walk->check_context =
-		AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
+	Datum from[2];
+	int nfrom = 0;
+
+	if (walk->list != NULL)
+		from[nfrom++] = walk->list->values[stream];
+	if (walk->range != NULL && walk->range->has_lower)
+		from[nfrom++] = walk->range->lower;
+	if (walk->leaves == NULL)
+		walk->leaves = leaf_begin(walk->index->relation, walk->snapshot);
+	leaf_seek(walk->leaves, from, nfrom);
 }
 
+/* Opens a stream of a walk with a direction, or opens it again at a value of its next column. */
 static void
-start(Walk *walk, int stream, bool resume, Datum from)
+start_scan(Walk *walk, int stream, bool resume, Datum from)
 {
 	ScanKeyData keys[MAX_KEYS];
 	int nkeys = 0;
 	int position = 0;
 
-	if (walk->first_values != NULL)
+	if (walk->list != NULL)
 	{
-		Datum value = walk->first_values[stream];
+		Datum value = walk->list->values[stream];
 
 		add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber, value);
 		/* A scan always has as many keys: one says where to resume, or the same again. */
@@ -145,40 +151,151 @@ start(Walk *walk, int stream, bool resume, Datum from)
 														: BTLessEqualStrategyNumber,
 				from);
 
+	/* A walk that lost its race before does not get here. */
 	if (walk->scan == NULL)
-		open_scan(walk, nkeys);
+	{
+		walk->scan =
+			begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot, nkeys);
+		/* Also keeps the pin that makes it safe to ask the visibility map. */
+		walk->scan->xs_want_itup = true;
+	}
 	index_rescan(walk->scan, keys, nkeys, NULL, 0);
-	walk->work += WORK_DESCENT;
 }
 
 void
 walk_start_stream(Walk *walk, int stream)
 {
-	start(walk, stream, false, (Datum) 0);
+	walk->stream = stream;
+	walk->work += WORK_DESCENT;
+	if (ScanDirectionIsNoMovement(walk->direction))
+		start_leaves(walk, stream);
+	else
+		start_scan(walk, stream, false, (Datum) 0);
 }
 
 /* Starts a stream at a value of the column that it is ordered by. */
 void
 walk_resume_stream(Walk *walk, int stream, Datum from)
 {
-	Assert(walk->resumable && walk->first_values != NULL);
-	start(walk, stream, true, from);
+	Assert(walk->resumable && walk->list != NULL);
+	walk->stream = stream;
+	walk->work += WORK_DESCENT;
+	start_scan(walk, stream, true, from);
 }
 
-static bool
-meets_index_conditions(Walk *walk)
+static Datum
+entry_value(Walk *walk, IndexTuple entry, int position, bool *isnull)
 {
-	IndexScanDesc scan = walk->scan;
+	return index_getattr(entry, position, RelationGetDescr(walk->index->relation), isnull);
+}
 
-	for (int i = 0; i < walk->nindex_conditions; i++)
+/* Whether an entry that is not before the stream's first one is not behind its last one. */
+static bool
+is_in_stream(Walk *walk, IndexTuple entry)
+{
+	int position = 1;
+	bool isnull;
+	Datum value;
+
+	if (walk->list != NULL)
 	{
-		bool isnull;
-		Datum value = index_getattr(scan->xs_itup, walk->positions[i], scan->xs_itupdesc, &isnull);
-
-		if (!condition_holds(walk->index_conditions[i], value, isnull))
+		value = entry_value(walk, entry, position++, &isnull);
+		if (isnull || compare_values(walk->list, value, walk->list->values[walk->stream]) != 0)
 			return false;
 	}
+	if (walk->range == NULL)
+		return true;
+	value = entry_value(walk, entry, position, &isnull);
+	return condition_holds(walk->range, value, isnull);
+}
+
+/* Goes on to the next entry of the stream. Returns whether there is one. */
+static bool
+next_entry(Walk *walk)
+{
+	ItemPointer tid;
+
+	CHECK_FOR_INTERRUPTS();
+	if (walk->leaves == NULL)
+	{
+		walk->work += WORK_STEP;
+		tid = index_getnext_tid(walk->scan, walk->direction);
+		if (tid == NULL)
+			return false;
+		walk->entry = walk->scan->xs_itup;
+		walk->tid = *tid;
+		return true;
+	}
+
+	walk->work += WORK_ENTRY;
+	walk->entry = leaf_next(walk->leaves, &walk->tid);
+	if (walk->entry == NULL)
+		return false;
+	if (walk->page != leaf_page(walk->leaves))
+	{
+		walk->page = leaf_page(walk->leaves);
+		walk->page_is_inside = is_in_stream(walk, leaf_last(walk->leaves));
+		walk->visible_block = InvalidBlockNumber;
+	}
+	return walk->page_is_inside || is_in_stream(walk, walk->entry);
+}
+
+/*
+ * Whether everybody sees the entry's tuple. What the visibility map says holds for
+ * what was in the index before: for all entries of a page that was copied.
+ */
+static bool
+is_visible(Walk *walk)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&walk->tid);
+
+	if (walk->leaves != NULL && block == walk->visible_block)
+		return true;
+	if (!VM_ALL_VISIBLE(walk->table->relation, block, &walk->map_buffer))
+		return false;
+	walk->visible_block = block;
 	return true;
+}
+
+/* Fetches the entry's tuple. Returns whether it is visible and meets the conditions. */
+static bool
+fetch_entry(Walk *walk)
+{
+	bool found =
+		fetch_match(&walk->fetch, &walk->tid, walk->heap_conditions, walk->nheap_conditions);
+
+	walk->work += WORK_BLOCK + WORK_TUPLE;
+	pgstat_count_heap_fetch(walk->index->relation);
+	/* The next step may mark the entry as dead, for whoever comes next; not so on a replica. */
+	if (walk->scan != NULL && !walk->scan->xactStartedInRecovery)
+		walk->scan->kill_prior_tuple = walk->fetch.all_dead;
+	return found;
+}
+
+/*
+ * Goes on to the next entry of the stream that meets the conditions that can be told
+ * without fetching, unless that takes more work than is allowed.
+ */
+WalkResult
+walk_next_entry(Walk *walk, int64 work_limit)
+{
+	while (walk->work < work_limit)
+	{
+		bool holds = true;
+
+		if (!next_entry(walk))
+			return WALK_END;
+		for (int i = 0; i < walk->nindex_conditions && holds; i++)
+		{
+			bool isnull;
+			Datum value = entry_value(walk, walk->entry, walk->positions[i], &isnull);
+
+			holds = condition_holds(walk->index_conditions[i], value, isnull);
+		}
+		if (holds && (walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid)))
+			return WALK_MATCH;
+	}
+	return WALK_PAUSED;
 }
 
 /* Goes on to the stream's next match, unless that takes more work than is allowed. */
@@ -187,51 +304,20 @@ walk_next(Walk *walk, int64 work_limit)
 {
 	for (;;)
 	{
-		ItemPointer tid;
+		WalkResult result = walk_next_entry(walk, work_limit);
 
-		if (walk->work >= work_limit)
-			return WALK_PAUSED;
-		CHECK_FOR_INTERRUPTS();
-		tid = index_getnext_tid(walk->scan, walk->direction);
-		if (tid == NULL)
-			return WALK_END;
-		walk->work += WORK_ENTRY;
-		if (!meets_index_conditions(walk) || (walk->tags != NULL && !tag_walk_has(walk->tags, tid)))
-			continue;
-		walk->tid = *tid;
-
-		walk->in_slot =
-			walk->needs_heap || !VM_ALL_VISIBLE(walk->table->relation,
-												ItemPointerGetBlockNumber(tid), &walk->map_buffer);
-		if (!walk->in_slot)
+		if (result != WALK_MATCH)
+			return result;
+		if (!walk->needs_heap && is_visible(walk))
 		{
 			/* As the tuple is not fetched, the lock is on all of its page. */
-			PredicateLockPage(walk->table->relation, ItemPointerGetBlockNumber(tid),
+			PredicateLockPage(walk->table->relation, ItemPointerGetBlockNumber(&walk->tid),
 							  walk->snapshot);
 			return WALK_MATCH;
 		}
-		walk->work += WORK_HEAP;
-		if (index_fetch_heap(walk->scan, walk->slot) &&
-			conditions_hold(walk->heap_conditions, walk->nheap_conditions, walk->slot,
-							walk->check_context))
+		if (fetch_entry(walk))
 			return WALK_MATCH;
 	}
-}
-
-/* Passes over entries, and counts those whose tuples would be fetched. */
-WalkResult
-walk_pass(Walk *walk, int64 work_limit, int64 *passed)
-{
-	while (walk->work < work_limit)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (index_getnext_tid(walk->scan, walk->direction) == NULL)
-			return WALK_END;
-		walk->work += WORK_ENTRY;
-		if (meets_index_conditions(walk))
-			(*passed)++;
-	}
-	return WALK_PAUSED;
 }
 
 /* A column of the last match: one that was said to be needed, or that the index has. */
@@ -241,20 +327,19 @@ walk_value(Walk *walk, AttrNumber column, bool *isnull)
 	int position = direct_position(walk->index, column);
 
 	if (position > 0)
-		return index_getattr(walk->scan->xs_itup, position, walk->scan->xs_itupdesc, isnull);
-	Assert(walk->in_slot);
-	return slot_getattr(walk->slot, column, isnull);
+		return entry_value(walk, walk->entry, position, isnull);
+	Assert(walk->needs_column);
+	return slot_getattr(walk->fetch.slot, column, isnull);
 }
 
 void
 walk_end(Walk *walk)
 {
-	if (walk->scan == NULL)
-		return;
-	index_endscan(walk->scan);
-	ExecDropSingleTupleTableSlot(walk->slot);
+	if (walk->leaves != NULL)
+		leaf_end(walk->leaves);
+	if (walk->scan != NULL)
+		index_endscan(walk->scan);
+	fetch_end(&walk->fetch);
 	if (BufferIsValid(walk->map_buffer))
 		ReleaseBuffer(walk->map_buffer);
-	MemoryContextDelete(walk->check_context);
-	walk->scan = NULL;
 }

@@ -6,17 +6,19 @@
 #define BATCHES_WALK_H
 
 #include "access/genam.h"
-#include "access/relscan.h"
-#include "executor/tuptable.h"
 #include "storage/buf.h"
 
 #include "condition.h"
 #include "direct.h"
+#include "fetch.h"
+#include "leaf.h"
 
-/* What reading costs, in entries of an index passed over. */
+/* What reading costs, in entries of a leaf page passed over. */
 #define WORK_ENTRY 1
-#define WORK_HEAP 10    /* fetching a tuple */
-#define WORK_DESCENT 40 /* finding a place in an index */
+#define WORK_STEP 3     /* of an index scan, from one entry to the next */
+#define WORK_TUPLE 5    /* fetching a tuple */
+#define WORK_BLOCK 20   /* finding its page */
+#define WORK_DESCENT 80 /* finding a place in an index */
 
 typedef struct TagWalk TagWalk;
 
@@ -38,9 +40,9 @@ typedef struct Walk
 	Snapshot snapshot;
 	ScanDirection direction;
 	int nstreams;
-	const Datum *first_values; /* of the streams; NULL: a single stream */
-	Condition *range;          /* on the next column, or NULL */
-	bool resumable;            /* a stream can be started within */
+	Condition *list;  /* whose values the streams have; NULL: a single stream */
+	Condition *range; /* on the next column, or NULL */
+	bool resumable;   /* a stream can be started within */
 
 	/* Conditions that the streams do not meet by themselves */
 	int nindex_conditions;
@@ -52,12 +54,16 @@ typedef struct Walk
 	bool needs_heap;     /* for either */
 	const TagWalk *tags; /* knows which tuples have the tag; or NULL */
 
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	bool in_slot;        /* the last match was fetched */
-	ItemPointerData tid; /* of the last match: where its chain of updates begins */
+	int stream;         /* the one being read */
+	LeafReader *leaves; /* for a walk without a direction */
+	int64 page;         /* of the leaves, the last one seen */
+	bool page_is_inside;
+	IndexScanDesc scan;  /* for one with a direction */
+	IndexTuple entry;    /* the last one */
+	ItemPointerData tid; /* where its chain of updates begins */
+	Fetch fetch;
 	Buffer map_buffer;
-	MemoryContext check_context;
+	BlockNumber visible_block; /* the last one seen to be visible to everybody */
 	int64 work;
 } Walk;
 
@@ -67,8 +73,8 @@ extern void walk_need_column(Walk *walk, AttrNumber column);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
 extern void walk_resume_stream(Walk *walk, int stream, Datum from);
+extern WalkResult walk_next_entry(Walk *walk, int64 work_limit);
 extern WalkResult walk_next(Walk *walk, int64 work_limit);
-extern WalkResult walk_pass(Walk *walk, int64 work_limit, int64 *passed);
 extern Datum walk_value(Walk *walk, AttrNumber column, bool *isnull);
 extern void walk_end(Walk *walk);
 

@@ -1,0 +1,206 @@
+/*
+ * leaf.c
+ *		Reads the entries of a B-tree index in ascending order, a page at a time.
+ *
+ * An index scan prepares every entry for a caller who may go back, stop, or take it
+ * for dead; that is most of what counting by one costs. Here a page is copied while
+ * it is locked, and its entries are taken from the copy. What makes that right is
+ * what makes index scans right: the page stays pinned as long as its entries are in
+ * use, so that vacuum cannot remove one and let its tuple's place be used again; the
+ * page to the right is the one that the copy names, as a page is only ever split to
+ * the right; and a page that is no longer in use is passed over by its own link.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/nbtree.h"
+#include "access/xact.h"
+#include "pgstat.h"
+#include "storage/bufmgr.h"
+#include "storage/predicate.h"
+
+#include "leaf.h"
+
+struct LeafReader
+{
+	Relation index;
+	Snapshot snapshot;
+	BTScanInsert key;
+	bool sees_dead; /* entries that are marked dead count */
+	Buffer buffer;  /* pinned, not locked */
+	int64 page;     /* how many were read */
+	BlockNumber next_block;
+	OffsetNumber offset;
+	OffsetNumber last_offset;
+	int posting; /* of the entry's tuples, the next one */
+	PGAlignedBlock copy;
+};
+
+/* A page's space is used again only after all who could still get to it have gone. */
+LeafReader *
+leaf_begin(Relation index, Snapshot snapshot)
+{
+	LeafReader *reader = palloc(sizeof(LeafReader));
+
+	reader->index = index;
+	reader->snapshot = snapshot;
+	reader->key = _bt_mkscankey(index, NULL);
+	_bt_metaversion(index, &reader->key->heapkeyspace, &reader->key->allequalimage);
+	/* What the primary takes for dead may be visible to a snapshot of the replica. */
+	reader->sees_dead = TransactionStartedDuringRecovery();
+	reader->buffer = InvalidBuffer;
+	reader->page = 0;
+	reader->next_block = P_NONE;
+	return reader;
+}
+
+static void
+leave_page(LeafReader *reader)
+{
+	if (BufferIsValid(reader->buffer))
+		ReleaseBuffer(reader->buffer);
+	reader->buffer = InvalidBuffer;
+}
+
+/* Takes over a page that is pinned and locked. Returns whether it is in use. */
+static bool
+take_page(LeafReader *reader, Buffer buffer)
+{
+	Page page = BufferGetPage(buffer);
+	BTPageOpaque opaque = BTPageGetOpaque(page);
+	bool in_use = !P_IGNORE(opaque);
+
+	test_old_snapshot(reader->snapshot, reader->index, page);
+	reader->next_block = opaque->btpo_next;
+	if (in_use)
+	{
+		PredicateLockPage(reader->index, BufferGetBlockNumber(buffer), reader->snapshot);
+		memcpy(reader->copy.data, page, BLCKSZ);
+		reader->offset = P_FIRSTDATAKEY(opaque);
+		reader->last_offset = PageGetMaxOffsetNumber(page);
+		reader->posting = 0;
+		reader->page++;
+	}
+	reader->buffer = buffer;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return in_use;
+}
+
+/* Goes on to the page to the right. Returns false if there is none. */
+static bool
+next_page(LeafReader *reader)
+{
+	do
+	{
+		leave_page(reader);
+		if (reader->next_block == P_NONE)
+			return false;
+	} while (!take_page(reader, _bt_getbuf(reader->index, reader->next_block, BT_READ)));
+	return true;
+}
+
+/* Goes to the first entry that is not before some values of the index's first columns. */
+void
+leaf_seek(LeafReader *reader, const Datum *from, int nfrom)
+{
+	Buffer buffer;
+	OffsetNumber low;
+	OffsetNumber high;
+
+	leave_page(reader);
+	pgstat_count_index_scan(reader->index);
+	for (int i = 0; i < nfrom; i++)
+	{
+		reader->key->scankeys[i].sk_argument = from[i];
+		reader->key->scankeys[i].sk_flags &= ~SK_ISNULL;
+	}
+	reader->key->keysz = nfrom;
+	_bt_freestack(find_leaf(reader->index, reader->key, &buffer, reader->snapshot));
+	if (!BufferIsValid(buffer))
+	{
+		/* Nothing was ever in the index: there is no page that could be locked. */
+		PredicateLockRelation(reader->index, reader->snapshot);
+		_bt_freestack(find_leaf(reader->index, reader->key, &buffer, reader->snapshot));
+	}
+	reader->next_block = P_NONE;
+	reader->offset = FirstOffsetNumber;
+	reader->last_offset = InvalidOffsetNumber;
+	if (!BufferIsValid(buffer) || (!take_page(reader, buffer) && !next_page(reader)))
+		return;
+
+	low = reader->offset;
+	high = reader->last_offset + 1;
+	while (low < high)
+	{
+		OffsetNumber middle = low + (high - low) / 2;
+
+		if (_bt_compare(reader->index, reader->key, reader->copy.data, middle) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	reader->offset = low;
+}
+
+/* The next entry and where its tuple is, or NULL behind the last one. */
+IndexTuple
+leaf_next(LeafReader *reader, ItemPointer tid)
+{
+	for (;;)
+	{
+		ItemId item;
+		IndexTuple entry;
+
+		if (reader->offset > reader->last_offset)
+		{
+			if (!next_page(reader))
+				return NULL;
+			continue;
+		}
+		item = PageGetItemId(reader->copy.data, reader->offset);
+		if (ItemIdIsDead(item) && !reader->sees_dead)
+		{
+			reader->offset++;
+			continue;
+		}
+		pgstat_count_index_tuples(reader->index, 1);
+		entry = (IndexTuple) PageGetItem(reader->copy.data, item);
+		if (!BTreeTupleIsPosting(entry))
+		{
+			*tid = entry->t_tid;
+			reader->offset++;
+			return entry;
+		}
+		*tid = *BTreeTupleGetPostingN(entry, reader->posting);
+		if (++reader->posting == BTreeTupleGetNPosting(entry))
+		{
+			reader->posting = 0;
+			reader->offset++;
+		}
+		return entry;
+	}
+}
+
+/* The last entry of the page that the last entry came from. */
+IndexTuple
+leaf_last(LeafReader *reader)
+{
+	Page page = reader->copy.data;
+
+	return (IndexTuple) PageGetItem(page, PageGetItemId(page, reader->last_offset));
+}
+
+/* Which of the pages read the last entry came from. */
+int64
+leaf_page(const LeafReader *reader)
+{
+	return reader->page;
+}
+
+void
+leaf_end(LeafReader *reader)
+{
+	leave_page(reader);
+	pfree(reader->key);
+	pfree(reader);
+}
