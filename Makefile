@@ -8,6 +8,7 @@ OBJS = \
 	src/condition.o \
 	src/counts.o \
 	src/direct.o \
+	src/estimate.o \
 	src/fetch.o \
 	src/filter.o \
 	src/http.o \

@@ -9,13 +9,35 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "parser/parse_oper.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 
 #include "condition.h"
+
+/* In so few, a search takes no longer than a look-up. */
+#define FEW_VALUES 4
+
+typedef struct UuidEntry
+{
+	pg_uuid_t uuid;
+	char status;
+} UuidEntry;
+
+#define SH_PREFIX uuid_set
+#define SH_ELEMENT_TYPE UuidEntry
+#define SH_KEY_TYPE pg_uuid_t
+#define SH_KEY uuid
+#define SH_HASH_KEY(table, key) hash_bytes((key).data, UUID_LEN)
+#define SH_EQUAL(table, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* Prepares the comparison of a type's values; a null is larger than any of them. */
 void
@@ -160,6 +182,28 @@ has_element(Datum array, Datum element)
 	return false;
 }
 
+/*
+ * The same for a list that is complete, of which much may be asked: of that many times
+ * as it has values, uuids are looked up in a set.
+ */
+static bool
+is_member(Condition *condition, Datum value)
+{
+	if (condition->type != UUIDOID || condition->nvalues < FEW_VALUES)
+		return is_listed(condition, value);
+	if (condition->set == NULL)
+	{
+		bool found;
+
+		if (condition->nasked++ < condition->nvalues)
+			return is_listed(condition, value);
+		condition->set = uuid_set_create(condition->order.ssup_cxt, condition->nvalues, NULL);
+		for (int i = 0; i < condition->nvalues; i++)
+			uuid_set_insert(condition->set, *DatumGetUUIDP(condition->values[i]), &found);
+	}
+	return uuid_set_lookup(condition->set, *DatumGetUUIDP(value)) != NULL;
+}
+
 /* May leave memory behind in the current context. */
 bool
 condition_holds(Condition *condition, Datum value, bool isnull)
@@ -169,7 +213,7 @@ condition_holds(Condition *condition, Datum value, bool isnull)
 	if (condition->has_element)
 		return has_element(value, condition->element);
 	if (condition->has_list)
-		return is_listed(condition, value);
+		return is_member(condition, value);
 	return is_between(condition, value);
 }
 

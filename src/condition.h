@@ -19,7 +19,9 @@ typedef struct Condition
 	bool has_list;
 	int nvalues; /* of the list, in order and without duplicates */
 	Datum *values;
-	bool has_lower; /* both ends inclusive */
+	int nasked;                /* of the list, before there is a set */
+	struct uuid_set_hash *set; /* the same values, or NULL */
+	bool has_lower;            /* both ends inclusive */
 	bool has_upper;
 	Datum lower;
 	Datum upper;

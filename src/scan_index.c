@@ -16,7 +16,6 @@
 #include "postgres.h"
 #include "compat.h"
 
-#include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "lib/binaryheap.h"
@@ -31,17 +30,22 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "estimate.h"
 #include "scan_index.h"
 #include "tag_walk.h"
 #include "walk.h"
 
 /* How much work each way does before it is the next one's turn, at first. */
 #define FIRST_TURN 250
-/* A way of known work begins when each of the others has done one part in so many of it. */
-#define PATIENCE 2
-/* What part of a merge's work a gather does in a turn. */
-#define GATHER_SHARE 4
-#define NO_WORK_LIMIT (PG_INT64_MAX / (2 * PATIENCE))
+/*
+ * A way that is expected to be the best goes through to its end when the others have
+ * each done one part in so many of the work that it has left; any other way, when they
+ * have done as much.
+ */
+#define PATIENCE 4
+/* A merge promises to finish soon when it has no more left than so many turns. */
+#define PROMISING 16
+#define NO_WORK_LIMIT (PG_INT64_MAX / (2 * PROMISING))
 /* With so few streams, a merge is likely to be the best. */
 #define FEW_STREAMS 16
 #define MAX_STREAM_READ 1024
@@ -103,6 +107,7 @@ typedef struct Merge
 	Stream *streams;
 	int nstarted;
 	int reading; /* a stream, or -1 */
+	int64 nread; /* matches */
 	binaryheap *heap;
 	int64 skipped;
 	ItemPointerData *tids; /* of the page */
@@ -125,6 +130,7 @@ typedef struct Gather
 	int64 tids_size;
 	bool sized; /* all are found, or as many as there is memory for, or their number is known */
 	int64 known_work;
+	double share; /* of the index, that may be walked over; negative: not asked for */
 	Fetch fetch;
 
 	int64 count;
@@ -270,6 +276,7 @@ add_to_stream(Merge *merge, Stream *stream, Match *match)
 	}
 	keep_key(merge->scan, match);
 	stream->matches[stream->nmatches++] = *match;
+	merge->nread++;
 }
 
 /*
@@ -571,6 +578,13 @@ gather_tagged(Gather *gather)
  * Which ways there are
  */
 
+/* The work of fetching so many tuples in their order: they are on one page each at most. */
+static int64
+fetch_work(const IndexScan *scan, int64 ntuples)
+{
+	return ntuples * WORK_TUPLE + Min(ntuples, scan->nblocks) * WORK_BLOCK;
+}
+
 /* Whether a way by a walk is better than one by another that reads the same rows. */
 static bool
 is_better(const Walk *walk, const Walk *other)
@@ -583,11 +597,11 @@ is_better(const Walk *walk, const Walk *other)
 }
 
 /*
- * Adds a gather by a list or a range on the first column of an index, or by a whole
- * index; of those that a range on the next column makes shorter, or of the others.
+ * Adds a gather by a condition on the first column of an index, or by a whole index, of
+ * which a range makes the streams shorter, or none does.
  */
 static void
-add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool keeps)
+add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *range, bool keeps)
 {
 	Gather *gather = &race->gathers[race->ngathers];
 	bool found = false;
@@ -595,6 +609,7 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool 
 	memset(gather, 0, sizeof(*gather));
 	gather->scan = scan;
 	gather->keeps = keeps;
+	gather->share = -1;
 	fetch_init(&gather->fetch, scan->table->relation, scan->snapshot);
 	for (int i = 0; i < scan->table->nindexes; i++)
 	{
@@ -606,7 +621,7 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool 
 		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
 				  condition != NULL && condition->has_list ? condition : NULL,
 				  NoMovementScanDirection);
-		if ((walk.range != NULL) != ranged)
+		if (walk.range != range)
 			continue;
 		if (keeps)
 		{
@@ -617,8 +632,16 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, bool ranged, bool 
 			gather->walk = walk;
 		found = true;
 	}
-	if (found)
-		race->ngathers++;
+	if (!found)
+		return;
+	/* Each value of a list has one entry at most in a unique index on its column. */
+	if (gather->walk.needs_heap && gather->walk.list != NULL && gather->walk.index->is_key)
+	{
+		gather->sized = true;
+		gather->known_work =
+			gather->walk.nstreams * (int64) WORK_DESCENT + fetch_work(scan, gather->walk.nstreams);
+	}
+	race->ngathers++;
 }
 
 static void
@@ -626,13 +649,14 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 {
 	bool reads_index_only = false;
 
-	race->gathers = palloc(sizeof(Gather) * (2 * scan->nconditions + 1));
+	race->gathers = palloc(sizeof(Gather) * (scan->nconditions * (scan->nconditions + 1) + 1));
 	for (int i = 0; i < scan->nconditions; i++)
 	{
 		if (scan->conditions[i].has_element)
 			continue;
-		add_gather(scan, race, &scan->conditions[i], true, keeps);
-		add_gather(scan, race, &scan->conditions[i], false, keeps);
+		add_gather(scan, race, &scan->conditions[i], NULL, keeps);
+		for (int j = 0; j < scan->nconditions; j++)
+			add_gather(scan, race, &scan->conditions[i], &scan->conditions[j], keeps);
 	}
 	for (int i = 0; i < race->ngathers; i++)
 		reads_index_only |= !race->gathers[i].walk.needs_heap;
@@ -640,7 +664,7 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
 	if (!reads_index_only)
 	{
-		add_gather(scan, race, NULL, false, keeps);
+		add_gather(scan, race, NULL, NULL, keeps);
 		if (race->ngathers > 1 && race->gathers[race->ngathers - 1].walk.needs_heap)
 			race->ngathers--;
 	}
@@ -803,20 +827,62 @@ most_work(const Walk *walk)
 	return walk->nstreams * (int64) WORK_DESCENT + (int64) entries * each;
 }
 
-/* The work of fetching so many tuples in their order: they are on one page each at most. */
+/* The work of a gather that fetches, as far as it is known. */
 static int64
-fetch_work(const IndexScan *scan, int64 ntuples)
+found_work(const Gather *gather)
 {
-	return ntuples * WORK_TUPLE + Min(ntuples, scan->nblocks) * WORK_BLOCK;
+	return gather->walk.work + fetch_work(gather->scan, gather->ntids);
 }
 
-/* The work of a gather that fetches, or what of it is known so far. */
+/* What a merge may have left to do, if it goes on to find as many matches as up to now. */
 static int64
-gather_work(const Gather *gather)
+merge_work_left(const Merge *merge)
 {
-	if (gather->sized)
-		return gather->known_work;
-	return gather->walk.work + fetch_work(gather->scan, gather->ntids);
+	/* Of each stream, one is read that is not needed. */
+	double wanted = (double) merge->scan->wanted + merge->walk.nstreams - 1;
+	double most = most_work(&merge->walk) - merge->walk.work;
+	double expected = (double) NO_WORK_LIMIT;
+
+	if (merge->nread > 0)
+		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
+	return (int64) Max(Min(expected, most), 0);
+}
+
+/* What a gather may have left to do; much, if nothing is known of that. */
+static int64
+gather_work_left(Gather *gather)
+{
+	const Walk *walk = &gather->walk;
+	int64 left;
+
+	if (gather->tags != NULL)
+		return tag_walk_has_found(gather->tags)
+				   ? fetch_work(gather->scan, tag_walk_count(gather->tags))
+				   : NO_WORK_LIMIT;
+	if (walk->needs_heap)
+		return gather->sized ? gather->known_work : NO_WORK_LIMIT;
+	if (gather->share < 0)
+		gather->share =
+			walk->list == NULL ? 1 : estimate_list_share(gather->scan->table, walk->list);
+	left = most_work(walk) * gather->share - walk->work;
+	/* If there is more than was expected: as much again. */
+	return left > 0 ? left : walk->work;
+}
+
+/* The least work that any other way than a gather has left. */
+static int64
+least_work_left(Race *race, const Gather *gather)
+{
+	int64 least = NO_WORK_LIMIT;
+
+	for (int i = 0; i < race->nmerges; i++)
+		least = Min(least, merge_work_left(&race->merges[i]));
+	for (int i = 0; i < race->ngathers; i++)
+		if (&race->gathers[i] != gather)
+			least = Min(least, gather_work_left(&race->gathers[i]));
+	if (race->tags != NULL && race->tags != gather)
+		least = Min(least, gather_work_left(race->tags));
+	return least;
 }
 
 /* Of the gathers that fetch, drops those that are known to take more work than another way. */
@@ -829,16 +895,13 @@ drop_larger(Race *race)
 	for (int i = 0; i < race->nmerges; i++)
 		least = Min(least, most_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
-	{
-		const Gather *gather = &race->gathers[i];
-
-		least = Min(least, gather->sized ? gather->known_work : most_work(&gather->walk));
-	}
+		least = Min(least, race->gathers[i].sized ? race->gathers[i].known_work
+												  : most_work(&race->gathers[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
 
-		if (!gather->walk.needs_heap || gather_work(gather) <= least)
+		if (!gather->walk.needs_heap || found_work(gather) <= least)
 			race->gathers[n++] = *gather;
 		else
 			end_gather(gather);
@@ -853,29 +916,71 @@ is_too_early(const Walk *walk, int64 work_limit)
 	return walk->nstreams * (int64) WORK_DESCENT > work_limit;
 }
 
-/*
- * Goes on with a gather; returns whether it has all. Beside merges, which most pages come
- * from, it does less.
- */
-static bool
-advance(Gather *gather, int64 work_limit, bool beside_merges)
+/* What a gather does in a turn: less beside a merge that promises to finish soon. */
+static int64
+gather_share(const Race *race, int64 work_limit)
 {
-	int64 share = beside_merges ? work_limit / GATHER_SHARE : work_limit;
+	if (race->nmerges == 0)
+		return work_limit;
+	for (int i = 0; i < race->nmerges; i++)
+		if (merge_work_left(&race->merges[i]) <= PROMISING * work_limit)
+			return work_limit / PATIENCE;
+	return work_limit;
+}
 
-	if (!gather->sized && is_too_early(&gather->walk, share))
+/* Whether it is a gather's turn to go through to its end. */
+static bool
+is_time_to_finish(Race *race, Gather *gather, int64 work_limit)
+{
+	int64 left = gather_work_left(gather);
+
+	return left <= work_limit ||
+		   (left <= PATIENCE * work_limit && left <= least_work_left(race, gather));
+}
+
+/* Goes on with a gather; returns whether it has all. */
+static bool
+advance_gather(Race *race, Gather *gather, int64 work_limit)
+{
+	int64 share = gather_share(race, work_limit);
+	bool finishes = is_time_to_finish(race, gather, work_limit);
+
+	if (!finishes && is_too_early(&gather->walk, share))
 		return false;
 	if (!gather->walk.needs_heap)
-		return gather_entries(gather, share);
+		return gather_entries(gather, finishes ? PATIENCE * work_limit : share);
 	if (!gather->sized)
 	{
 		if (!find_tids(gather, share))
 			return false;
-		gather->known_work = gather_work(gather);
+		gather->known_work = found_work(gather);
 		gather->sized = true;
+		finishes = is_time_to_finish(race, gather, work_limit);
 	}
-	if (gather->known_work > PATIENCE * work_limit)
+	if (finishes)
+		gather_tuples(gather);
+	return finishes;
+}
+
+/* The same for the tags, which are found at once. */
+static bool
+advance_tags(Race *race, int64 work_limit)
+{
+	TagWalk *tags = race->tags->tags;
+
+	if (!tag_walk_has_found(tags))
+	{
+		int64 work = tag_walk_find_work(tags);
+
+		if (work > work_limit &&
+			(work > PATIENCE * work_limit || work > least_work_left(race, race->tags)))
+			return false;
+		tag_walk_find(tags);
+		use_tags(race);
+	}
+	if (!is_time_to_finish(race, race->tags, work_limit))
 		return false;
-	gather_tuples(gather);
+	gather_tagged(race->tags);
 	return true;
 }
 
@@ -887,46 +992,11 @@ static void
 run_race(Race *race, Merge **merge, Gather **gather)
 {
 	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
-	bool merges = race->nmerges > 0;
 
 	*merge = NULL;
 	*gather = NULL;
-	for (int i = 0; i < race->ngathers; i++)
-	{
-		Gather *candidate = &race->gathers[i];
-
-		/* Each value of a list has one entry at most in a unique index on its column. */
-		if (candidate->walk.needs_heap && candidate->walk.list != NULL &&
-			candidate->walk.index->is_key)
-		{
-			candidate->sized = true;
-			candidate->known_work = candidate->walk.nstreams * (int64) WORK_DESCENT +
-									fetch_work(candidate->scan, candidate->walk.nstreams);
-		}
-	}
-
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
 	{
-		for (int i = 0; i < race->ngathers; i++)
-			if (race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit, merges))
-			{
-				*gather = &race->gathers[i];
-				return;
-			}
-		drop_larger(race);
-		if (race->tags != NULL && !tag_walk_has_found(race->tags->tags) &&
-			tag_walk_find_work(race->tags->tags) <= PATIENCE * limit)
-		{
-			tag_walk_find(race->tags->tags);
-			use_tags(race);
-		}
-		if (race->tags != NULL && tag_walk_has_found(race->tags->tags) &&
-			fetch_work(race->tags->scan, tag_walk_count(race->tags->tags)) <= PATIENCE * limit)
-		{
-			gather_tagged(race->tags);
-			*gather = race->tags;
-			return;
-		}
 		for (int i = 0; i < race->nmerges; i++)
 			if (!is_too_early(&race->merges[i].walk, limit) &&
 				advance_merge(&race->merges[i], limit))
@@ -935,11 +1005,17 @@ run_race(Race *race, Merge **merge, Gather **gather)
 				return;
 			}
 		for (int i = 0; i < race->ngathers; i++)
-			if (!race->gathers[i].walk.needs_heap && advance(&race->gathers[i], limit, merges))
+			if (advance_gather(race, &race->gathers[i], limit))
 			{
 				*gather = &race->gathers[i];
 				return;
 			}
+		if (race->tags != NULL && advance_tags(race, limit))
+		{
+			*gather = race->tags;
+			return;
+		}
+		drop_larger(race);
 	}
 }
 

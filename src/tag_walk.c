@@ -17,7 +17,6 @@
 #include "access/gin.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_operator.h"
-#include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -27,12 +26,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
+#include "estimate.h"
 #include "tag_walk.h"
-
-/* What share of the tuples is taken to have a tag when there are no statistics. */
-#define DEFAULT_SHARE 0.001
 
 struct TagWalk
 {
@@ -40,7 +36,7 @@ struct TagWalk
 	Relation index;
 	Snapshot snapshot;
 	Condition *tag;
-	int64 find_work; /* what finding them may take */
+	int64 find_work; /* what finding them may take; 0: not asked for */
 
 	/* What was found: the offsets of all blocks, one block after the other */
 	bool found;
@@ -76,38 +72,6 @@ find_index(DirectTable *table, AttrNumber column)
 	return NULL;
 }
 
-/* The share of the tuples that have a tag, at most, by the statistics. */
-static double
-estimate_share(DirectTable *table, const Condition *tag)
-{
-	text *wanted = DatumGetTextPP(tag->element);
-	double share = DEFAULT_SHARE;
-	HeapTuple statistics = SearchSysCache3(STATRELATTINH, RelationGetRelid(table->relation),
-										   Int16GetDatum(tag->column), BoolGetDatum(false));
-	AttStatsSlot slot;
-
-	if (!HeapTupleIsValid(statistics))
-		return share;
-	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_MCELEM, InvalidOid,
-						 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
-	{
-		/* Behind the frequencies of the elements are the least and the largest one. */
-		if (slot.nnumbers > slot.nvalues)
-			share = slot.numbers[slot.nvalues];
-		for (int i = 0; i < slot.nvalues; i++)
-		{
-			text *common = DatumGetTextPP(slot.values[i]);
-
-			if (VARSIZE_ANY_EXHDR(common) == VARSIZE_ANY_EXHDR(wanted) &&
-				memcmp(VARDATA_ANY(common), VARDATA_ANY(wanted), VARSIZE_ANY_EXHDR(wanted)) == 0)
-				share = slot.numbers[i];
-		}
-		free_attstatsslot(&slot);
-	}
-	ReleaseSysCache(statistics);
-	return share;
-}
-
 /* Prepares a walk over what has a tag, or returns NULL without an index for it. */
 TagWalk *
 tag_walk_init(DirectTable *table, Condition *tag)
@@ -122,15 +86,16 @@ tag_walk_init(DirectTable *table, Condition *tag)
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
 	walk->tag = tag;
-	walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_share(table, tag) *
-										 Max(table->relation->rd_rel->reltuples, 0);
 	return walk;
 }
 
 /* What finding the tuples may take. */
 int64
-tag_walk_find_work(const TagWalk *walk)
+tag_walk_find_work(TagWalk *walk)
 {
+	if (walk->find_work == 0)
+		walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_tag_share(walk->table, walk->tag) *
+											 Max(walk->table->relation->rd_rel->reltuples, 0);
 	return walk->find_work;
 }
 

@@ -8,7 +8,7 @@
 #include "walk.h"
 
 extern TagWalk *tag_walk_init(DirectTable *table, Condition *tag);
-extern int64 tag_walk_find_work(const TagWalk *walk);
+extern int64 tag_walk_find_work(TagWalk *walk);
 extern void tag_walk_find(TagWalk *walk);
 extern bool tag_walk_has_found(const TagWalk *walk);
 extern bool tag_walk_is_exact(const TagWalk *walk);
