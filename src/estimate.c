@@ -57,19 +57,16 @@ estimate_tag_share(DirectTable *table, const Condition *tag)
 	return share;
 }
 
-/* The share of the rows that have one of the values of a list; 1 without statistics. */
-double
-estimate_list_share(DirectTable *table, Condition *list)
+/* The share of the rows that have one of the values of a list. */
+static double
+list_share(DirectTable *table, Condition *list, HeapTuple statistics)
 {
 	double share = 0;
 	double rest = 1;            /* the share of the values that are not common */
 	double distinct;            /* how many of these there are */
 	int others = list->nvalues; /* how many of these the list has */
-	HeapTuple statistics = find_statistics(table, list);
 	AttStatsSlot slot;
 
-	if (!HeapTupleIsValid(statistics))
-		return 1;
 	distinct = ((Form_pg_statistic) GETSTRUCT(statistics))->stadistinct;
 	if (distinct < 0)
 		distinct *= -Max(table->relation->rd_rel->reltuples, 1);
@@ -88,6 +85,48 @@ estimate_list_share(DirectTable *table, Condition *list)
 		distinct -= slot.nvalues;
 		free_attstatsslot(&slot);
 	}
+	return share + Max(rest, 0) * others / Max(distinct, Max(others, 1));
+}
+
+/* The share of the rows that are in a range: half a part more than the ends of parts in it. */
+static double
+range_share(Condition *range, HeapTuple statistics)
+{
+	double share = 0;
+	AttStatsSlot slot;
+
+	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_MCV, InvalidOid,
+						 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
+	{
+		for (int i = 0; i < slot.nvalues; i++)
+			if (condition_holds(range, slot.values[i], false))
+				share += slot.numbers[i];
+		free_attstatsslot(&slot);
+	}
+	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_HISTOGRAM, InvalidOid,
+						 ATTSTATSSLOT_VALUES))
+	{
+		double ends = 0.5;
+
+		for (int i = 0; i < slot.nvalues; i++)
+			ends += condition_holds(range, slot.values[i], false);
+		share += ends / slot.nvalues;
+		free_attstatsslot(&slot);
+	}
+	return share;
+}
+
+/* The share of the rows that meet a condition on a list or a range; 1 without statistics. */
+double
+estimate_share(DirectTable *table, Condition *condition)
+{
+	HeapTuple statistics = find_statistics(table, condition);
+	double share;
+
+	if (!HeapTupleIsValid(statistics))
+		return 1;
+	share = condition->has_list ? list_share(table, condition, statistics)
+								: range_share(condition, statistics);
 	ReleaseSysCache(statistics);
-	return Min(share + Max(rest, 0) * others / Max(distinct, Max(others, 1)), 1);
+	return Min(share, 1);
 }

@@ -9,6 +9,6 @@
 #include "direct.h"
 
 extern double estimate_tag_share(DirectTable *table, const Condition *tag);
-extern double estimate_list_share(DirectTable *table, Condition *list);
+extern double estimate_share(DirectTable *table, Condition *condition);
 
 #endif /* BATCHES_ESTIMATE_H */

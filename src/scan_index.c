@@ -37,6 +37,8 @@
 
 /* How much work each way does before it is the next one's turn, at first. */
 #define FIRST_TURN 250
+/* The turn that is long enough for asking the statistics before it. */
+#define ESTIMATING_TURN (FIRST_TURN * 8)
 /*
  * A way that is expected to be the best goes through to its end when the others have
  * each done one part in so many of the work that it has left; any other way, when they
@@ -81,6 +83,7 @@ struct IndexScan
 	Condition conditions[N_FILTERS];
 	TagWalk *tags; /* what has the wanted tag, by an index on the tags; or NULL */
 	int64 wanted;  /* rows from the first one to the end of the page */
+	int64 total;   /* once it is known; or -1 */
 	bool key_byval;
 	int16 key_length;
 	SortSupportData key_order;
@@ -130,7 +133,7 @@ typedef struct Gather
 	int64 tids_size;
 	bool sized; /* all are found, or as many as there is memory for, or their number is known */
 	int64 known_work;
-	double share; /* of the index, that may be walked over; negative: not asked for */
+	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
 
 	int64 count;
@@ -609,7 +612,6 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *r
 	memset(gather, 0, sizeof(*gather));
 	gather->scan = scan;
 	gather->keeps = keeps;
-	gather->share = -1;
 	fetch_init(&gather->fetch, scan->table->relation, scan->snapshot);
 	for (int i = 0; i < scan->table->nindexes; i++)
 	{
@@ -848,9 +850,24 @@ merge_work_left(const Merge *merge)
 	return (int64) Max(Min(expected, most), 0);
 }
 
+/* Finds out what work a gather may take to walk, by the statistics. */
+static void
+estimate_gather(Gather *gather)
+{
+	const Walk *walk = &gather->walk;
+	DirectTable *table = gather->scan->table;
+	double entries = Max(walk->index->relation->rd_rel->reltuples, 0);
+
+	if (walk->list != NULL)
+		entries *= estimate_share(table, walk->list);
+	if (walk->range != NULL)
+		entries *= estimate_share(table, walk->range);
+	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * WORK_ENTRY);
+}
+
 /* What a gather may have left to do; much, if nothing is known of that. */
 static int64
-gather_work_left(Gather *gather)
+gather_work_left(const Gather *gather)
 {
 	const Walk *walk = &gather->walk;
 	int64 left;
@@ -861,17 +878,14 @@ gather_work_left(Gather *gather)
 				   : NO_WORK_LIMIT;
 	if (walk->needs_heap)
 		return gather->sized ? gather->known_work : NO_WORK_LIMIT;
-	if (gather->share < 0)
-		gather->share =
-			walk->list == NULL ? 1 : estimate_list_share(gather->scan->table, walk->list);
-	left = most_work(walk) * gather->share - walk->work;
+	left = (gather->expected_work > 0 ? gather->expected_work : most_work(walk)) - walk->work;
 	/* If there is more than was expected: as much again. */
 	return left > 0 ? left : walk->work;
 }
 
 /* The least work that any other way than a gather has left. */
 static int64
-least_work_left(Race *race, const Gather *gather)
+least_work_left(const Race *race, const Gather *gather)
 {
 	int64 least = NO_WORK_LIMIT;
 
@@ -916,10 +930,15 @@ is_too_early(const Walk *walk, int64 work_limit)
 	return walk->nstreams * (int64) WORK_DESCENT > work_limit;
 }
 
-/* What a gather does in a turn: less beside a merge that promises to finish soon. */
+/*
+ * What a gather does in a turn: less beside a merge that promises to finish soon, and if
+ * it is expected to take long.
+ */
 static int64
-gather_share(const Race *race, int64 work_limit)
+gather_share(const Race *race, const Gather *gather, int64 work_limit)
 {
+	if (gather->expected_work > PATIENCE * work_limit)
+		return work_limit / (2 * PATIENCE);
 	if (race->nmerges == 0)
 		return work_limit;
 	for (int i = 0; i < race->nmerges; i++)
@@ -930,7 +949,7 @@ gather_share(const Race *race, int64 work_limit)
 
 /* Whether it is a gather's turn to go through to its end. */
 static bool
-is_time_to_finish(Race *race, Gather *gather, int64 work_limit)
+is_time_to_finish(const Race *race, const Gather *gather, int64 work_limit)
 {
 	int64 left = gather_work_left(gather);
 
@@ -942,7 +961,7 @@ is_time_to_finish(Race *race, Gather *gather, int64 work_limit)
 static bool
 advance_gather(Race *race, Gather *gather, int64 work_limit)
 {
-	int64 share = gather_share(race, work_limit);
+	int64 share = gather_share(race, gather, work_limit);
 	bool finishes = is_time_to_finish(race, gather, work_limit);
 
 	if (!finishes && is_too_early(&gather->walk, share))
@@ -997,6 +1016,9 @@ run_race(Race *race, Merge **merge, Gather **gather)
 	*gather = NULL;
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
 	{
+		if (limit == ESTIMATING_TURN)
+			for (int i = 0; i < race->ngathers; i++)
+				estimate_gather(&race->gathers[i]);
 		for (int i = 0; i < race->nmerges; i++)
 			if (!is_too_early(&race->merges[i].walk, limit) &&
 				advance_merge(&race->merges[i], limit))
@@ -1105,6 +1127,11 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	fetch_init(&reader.fetch, scan->table->relation, scan->snapshot);
 	reader.row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+	/* Who has read all that matches knows how much that is. */
+	if (merge == NULL)
+		scan->total = gather->count;
+	else if (binaryheap_empty(merge->heap))
+		scan->total = merge->skipped + merge->ntids;
 	/* The callback's own memory is the caller's. */
 	MemoryContextSwitchTo(previous);
 	if (merge != NULL)
@@ -1130,6 +1157,8 @@ scan_index_count(IndexScan *scan)
 
 	if (scan->matches_nothing)
 		return 0;
+	if (scan->total >= 0)
+		return scan->total;
 	previous = MemoryContextSwitchTo(scan->context);
 	add_gathers(scan, &race, false);
 	add_tags(scan, &race, false);
@@ -1299,6 +1328,7 @@ scan_index_begin(const Request *request, const char **obstacle)
 
 	scan->request = request;
 	scan->context = context;
+	scan->total = -1;
 	scan->snapshot = GetActiveSnapshot();
 	scan->table = direct_open("batch", BATCH_POLICY, obstacle);
 	if (scan->table != NULL)
