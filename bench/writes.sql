@@ -1,10 +1,12 @@
--- What the scripts of bench/writes need: jobs to change, each of another batch.
+-- What the scripts of bench/writes need: jobs to change, each of another batch; half of them
+-- for when the triggers count, half for when they do not.
 create table bench.job_key as
-  select row_number() over () as n, j.project_id, j.batch_id, j.id
-    from (select project_id, id from batches.batch where jobs_count > 0 order by md5(id::text) limit 10000) b
+  select n % 2 = 0 as counted, (n + 1) / 2 as n, j.project_id, j.batch_id, j.id
+    from (select row_number() over (order by md5(id::text)) as n, project_id, id
+            from batches.batch where jobs_count > 0 order by 1 limit 10000) b
    cross join lateral (
      select * from batches.job j where j.project_id = b.project_id and j.batch_id = b.id limit 1) j;
-alter table bench.job_key add primary key (n);
+alter table bench.job_key add primary key (counted, n);
 vacuum analyze bench.job_key;
 
 create procedure bench.set_triggers(enabled boolean) language plpgsql as $$

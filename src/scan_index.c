@@ -106,7 +106,6 @@ typedef struct Merge
 {
 	IndexScan *scan;
 	Walk walk;
-	bool leads_by_list; /* the first column's values make the streams */
 	Stream *streams;
 	int nstarted;
 	int reading; /* a stream, or -1 */

@@ -1,3 +1,3 @@
-\set n random(1, 10000)
+\set n random(1, 5000)
 insert into batches.batch (project_id, device_type, user_id, created_at)
-select project_id, 'FRESNEL', 'user-' || n % 100, clock_timestamp() from bench.job_key where n = :n;
+select project_id, 'FRESNEL', 'user-' || n % 100, clock_timestamp() from bench.job_key where counted = :counted and n = :n;
