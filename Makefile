@@ -11,13 +11,17 @@ OBJS = \
 	src/estimate.o \
 	src/fetch.o \
 	src/filter.o \
+	src/gather.o \
 	src/http.o \
 	src/json.o \
 	src/leaf.o \
 	src/list.o \
+	src/match.o \
+	src/merge.o \
 	src/parameter.o \
 	src/plan.o \
 	src/query.o \
+	src/race.o \
 	src/row.o \
 	src/scan.o \
 	src/scan_index.o \

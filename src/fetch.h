@@ -6,6 +6,7 @@
 #define BATCHES_FETCH_H
 
 #include "access/relscan.h"
+#include "utils/snapshot.h"
 
 #include "condition.h"
 

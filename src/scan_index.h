@@ -1,6 +1,6 @@
 /*
  * scan_index.h
- *		The engine that reads batches by ordered walks over indexes.
+ *		The engine that reads batches by indexes.
  */
 #ifndef BATCHES_SCAN_INDEX_H
 #define BATCHES_SCAN_INDEX_H

@@ -79,6 +79,18 @@ walk_need_column(Walk *walk, AttrNumber column)
 	walk->needs_heap = true;
 }
 
+/* What work a way can take at most, by the number of entries that its index had of late. */
+int64
+walk_most_work(const Walk *walk)
+{
+	float4 entries = walk->index->relation->rd_rel->reltuples;
+	int64 each = ScanDirectionIsNoMovement(walk->direction) ? WORK_ENTRY : WORK_STEP;
+
+	if (walk->needs_heap || entries <= 0)
+		return NO_WORK_LIMIT;
+	return walk->nstreams * (int64) WORK_DESCENT + (int64) entries * each;
+}
+
 /* Lets a tag be told from where a tuple is, from here on. */
 void
 walk_use_tags(Walk *walk, const TagWalk *tags)

@@ -20,6 +20,9 @@
 #define WORK_BLOCK 20   /* finding its page */
 #define WORK_DESCENT 80 /* finding a place in an index */
 
+/* More than any walk takes. The limits that are multiples of others stay below. */
+#define NO_WORK_LIMIT (PG_INT64_MAX / 32)
+
 typedef struct TagWalk TagWalk;
 
 typedef enum WalkResult
@@ -70,6 +73,7 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_need_column(Walk *walk, AttrNumber column);
+extern int64 walk_most_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
 extern void walk_resume_stream(Walk *walk, int stream, Datum from);

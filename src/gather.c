@@ -1,0 +1,253 @@
+/*
+ * gather.c
+ *		Gathers all rows that match: counts them, or keeps the first ones.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "estimate.h"
+#include "gather.h"
+
+/* The value of a column in the last match of a gather. */
+static Datum
+gathered_value(Gather *gather, AttrNumber column, bool *isnull)
+{
+	if (gather->tags != NULL || gather->walk.needs_heap)
+		return slot_getattr(gather->fetch.slot, column, isnull);
+	return walk_value(&gather->walk, column, isnull);
+}
+
+static int
+compare_tids(const ItemPointerData *a, const ItemPointerData *b)
+{
+	return ItemPointerCompare(unconstify(ItemPointerData *, a), unconstify(ItemPointerData *, b));
+}
+
+#define ST_SORT sort_tids
+#define ST_ELEMENT_TYPE ItemPointerData
+#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Sorts the matches, and drops those behind the page. */
+void
+gather_sort(Gather *gather)
+{
+	IndexScan *scan = gather->scan;
+
+	qsort_arg(gather->matches, gather->nmatches, sizeof(Match), compare_matches_arg, scan);
+	while (gather->nmatches > scan->wanted)
+		free_key(scan, &gather->matches[--gather->nmatches]);
+	gather->full = gather->nmatches == scan->wanted;
+}
+
+static void
+keep_match(Gather *gather, ItemPointer tid)
+{
+	IndexScan *scan = gather->scan;
+	bool isnull;
+	bool id_isnull;
+	Datum key = gathered_value(gather, scan->columns[scan->request->order_by], &isnull);
+	Datum id = gathered_value(gather, scan->columns[COLUMN_ID], &id_isnull);
+	Match match;
+
+	set_match(scan, &match, key, isnull, id, tid);
+	if (gather->full && compare_matches(scan, &match, &gather->matches[scan->wanted - 1]) >= 0)
+		return;
+	if (gather->nmatches >= gather->size)
+	{
+		if (gather->nmatches / 2 >= scan->wanted)
+			gather_sort(gather);
+		else
+		{
+			gather->size = gather->size == 0 ? 256 : gather->size * 2;
+			if (gather->matches == NULL)
+				gather->matches = palloc(sizeof(Match) * gather->size);
+			else
+				gather->matches = repalloc_huge(gather->matches, sizeof(Match) * gather->size);
+		}
+	}
+	keep_key(scan, &match);
+	gather->matches[gather->nmatches++] = match;
+}
+
+static void
+take_match(Gather *gather, ItemPointer tid)
+{
+	gather->count++;
+	if (gather->keeps)
+		keep_match(gather, tid);
+}
+
+/* Goes on with a gather that need not fetch. Returns whether all is gathered. */
+bool
+gather_entries(Gather *gather, int64 work_limit)
+{
+	Walk *walk = &gather->walk;
+
+	while (gather->stream < walk->nstreams)
+	{
+		if (!gather->started)
+			walk_start_stream(walk, gather->stream);
+		gather->started = true;
+		switch (walk_next(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				gather->stream++;
+				gather->started = false;
+				break;
+			case WALK_MATCH:
+				take_match(gather, &walk->tid);
+				break;
+		}
+	}
+	return true;
+}
+
+/*
+ * Finds out where the tuples are that have to be fetched. Returns whether all are
+ * found, or as many as there is memory for.
+ */
+bool
+gather_find(Gather *gather, int64 work_limit)
+{
+	const int64 most = work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
+	Walk *walk = &gather->walk;
+
+	while (gather->stream < walk->nstreams && gather->ntids < most)
+	{
+		if (!gather->started)
+			walk_start_stream(walk, gather->stream);
+		gather->started = true;
+		switch (walk_next_entry(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				gather->stream++;
+				gather->started = false;
+				break;
+			case WALK_MATCH:
+				if (gather->ntids == gather->tids_size)
+				{
+					gather->tids_size = gather->tids_size == 0 ? 256 : gather->tids_size * 2;
+					gather->tids = gather->tids == NULL
+									   ? palloc(sizeof(ItemPointerData) * gather->tids_size)
+									   : repalloc_huge(gather->tids,
+													   sizeof(ItemPointerData) * gather->tids_size);
+				}
+				gather->tids[gather->ntids++] = walk->tid;
+				break;
+		}
+	}
+	return true;
+}
+
+static void
+fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (fetch_match(&gather->fetch, tid, conditions, nconditions))
+		take_match(gather, tid);
+}
+
+/* Fetches all, each page of the table once for as many tuples as were found together. */
+void
+gather_tuples(Gather *gather)
+{
+	Walk *walk = &gather->walk;
+
+	do
+	{
+		gather_find(gather, NO_WORK_LIMIT);
+		sort_tids(gather->tids, gather->ntids);
+		for (int64 i = 0; i < gather->ntids; i++)
+			if (walk->tags == NULL || tag_walk_has(walk->tags, &gather->tids[i]))
+				fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions);
+		gather->ntids = 0;
+	} while (gather->stream < walk->nstreams);
+}
+
+/* Fetches all that may have the tag. */
+void
+gather_tagged(Gather *gather)
+{
+	IndexScan *scan = gather->scan;
+	Condition *conditions[N_FILTERS];
+	ItemPointerData tid;
+
+	for (int i = 0; i < scan->nconditions; i++)
+		conditions[i] = &scan->conditions[i];
+	tag_walk_rewind(gather->tags);
+	while (tag_walk_next(gather->tags, &tid))
+		fetch_tid(gather, &tid, conditions, scan->nconditions);
+}
+
+/* Begins again, after the walk has learned to tell more. */
+void
+gather_restart(Gather *gather)
+{
+	gather->stream = 0;
+	gather->started = false;
+	gather->walk.work = 0;
+}
+
+/* The work of fetching so many tuples in their order: they are on one page each at most. */
+int64
+fetch_work(const IndexScan *scan, int64 ntuples)
+{
+	return ntuples * WORK_TUPLE + Min(ntuples, scan->nblocks) * WORK_BLOCK;
+}
+
+/* Finds out what work a gather may take to walk, by the statistics. */
+void
+gather_estimate(Gather *gather)
+{
+	const Walk *walk = &gather->walk;
+	DirectTable *table = gather->scan->table;
+	double entries = Max(walk->index->relation->rd_rel->reltuples, 0);
+
+	if (walk->list != NULL)
+		entries *= estimate_share(table, walk->list);
+	if (walk->range != NULL)
+		entries *= estimate_share(table, walk->range);
+	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * WORK_ENTRY);
+}
+
+/* The work of a gather that fetches, as far as it is known. */
+int64
+gather_work_found(const Gather *gather)
+{
+	return gather->walk.work + fetch_work(gather->scan, gather->ntids);
+}
+
+/* What a gather may have left to do; much, if nothing is known of that. */
+int64
+gather_work_left(const Gather *gather)
+{
+	const Walk *walk = &gather->walk;
+	int64 left;
+
+	if (gather->tags != NULL)
+		return tag_walk_has_found(gather->tags)
+				   ? fetch_work(gather->scan, tag_walk_count(gather->tags))
+				   : NO_WORK_LIMIT;
+	if (walk->needs_heap)
+		return gather->sized ? gather->known_work : NO_WORK_LIMIT;
+	left = (gather->expected_work > 0 ? gather->expected_work : walk_most_work(walk)) - walk->work;
+	/* If there is more than was expected: as much again. */
+	return left > 0 ? left : walk->work;
+}
+
+void
+gather_end(Gather *gather)
+{
+	walk_end(&gather->walk);
+	fetch_end(&gather->fetch);
+}

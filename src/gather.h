@@ -1,0 +1,54 @@
+/*
+ * gather.h
+ *		Reading all rows that match, in any order.
+ */
+#ifndef BATCHES_GATHER_H
+#define BATCHES_GATHER_H
+
+#include "fetch.h"
+#include "match.h"
+#include "walk.h"
+
+/*
+ * It reads a walk, or the tuples with a tag. If what the walk knows is not enough, it
+ * finds out first where the tuples are, and then fetches them in the order of their
+ * places, so that each page of the table is read once.
+ */
+typedef struct Gather
+{
+	IndexScan *scan;
+	bool keeps; /* the matches; else they are counted */
+	Walk walk;
+	int stream;
+	bool started;  /* the stream */
+	TagWalk *tags; /* instead of the walk, or NULL */
+
+	/* If it has to fetch tuples: where they are, found before any is fetched */
+	ItemPointerData *tids;
+	int64 ntids;
+	int64 tids_size;
+	bool sized; /* all are found, or as many as there is memory for, or their number is known */
+	int64 known_work;
+	int64 expected_work; /* of walking; 0: not asked for */
+	Fetch fetch;
+
+	int64 count;
+	Match *matches;
+	int64 nmatches;
+	int64 size;
+	bool full; /* the last one wanted is at wanted - 1 */
+} Gather;
+
+extern int64 fetch_work(const IndexScan *scan, int64 ntuples);
+extern bool gather_entries(Gather *gather, int64 work_limit);
+extern bool gather_find(Gather *gather, int64 work_limit);
+extern void gather_tuples(Gather *gather);
+extern void gather_tagged(Gather *gather);
+extern void gather_restart(Gather *gather);
+extern void gather_sort(Gather *gather);
+extern void gather_estimate(Gather *gather);
+extern int64 gather_work_found(const Gather *gather);
+extern int64 gather_work_left(const Gather *gather);
+extern void gather_end(Gather *gather);
+
+#endif /* BATCHES_GATHER_H */

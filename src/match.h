@@ -1,0 +1,54 @@
+/*
+ * match.h
+ *		What the ways to a page's rows share: the request, and the rows found.
+ */
+#ifndef BATCHES_MATCH_H
+#define BATCHES_MATCH_H
+
+#include "utils/sortsupport.h"
+#include "utils/uuid.h"
+
+#include "column.h"
+#include "filter.h"
+#include "scan_index.h"
+#include "tag_walk.h"
+
+/* A request as it is read by indexes */
+struct IndexScan
+{
+	const Request *request;
+	DirectTable *table;
+	BlockNumber nblocks; /* of the table */
+	Snapshot snapshot;
+	MemoryContext context;
+	AttrNumber columns[N_COLUMNS]; /* of the table, by ColumnId */
+	AttrNumber job_columns[N_JOB_STATUSES];
+	bool matches_nothing;
+	int nconditions;
+	Condition conditions[N_FILTERS];
+	TagWalk *tags; /* what has the wanted tag, by an index on the tags; or NULL */
+	int64 wanted;  /* rows from the first one to the end of the page */
+	int64 total;   /* once it is known; or -1 */
+	bool key_byval;
+	int16 key_length;
+	SortSupportData key_order;
+	SortSupportData id_order;
+};
+
+/* A row of the page to be, as far as ordering it takes. */
+typedef struct Match
+{
+	Datum key; /* in the order column */
+	bool isnull;
+	pg_uuid_t id;
+	ItemPointerData tid;
+} Match;
+
+extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
+extern int compare_matches_arg(const void *a, const void *b, void *scan);
+extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
+					  ItemPointer tid);
+extern void keep_key(IndexScan *scan, Match *match);
+extern void free_key(IndexScan *scan, Match *match);
+
+#endif /* BATCHES_MATCH_H */

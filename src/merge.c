@@ -1,0 +1,233 @@
+/*
+ * merge.c
+ *		Merges the streams of a walk to the rows of a page.
+ *
+ * All streams are read with one index scan: a few matches of each, and when they are
+ * used up, more, from the last one's key on. So many streams cost no more than their
+ * matches. It stops when the page is full.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "merge.h"
+
+#define MAX_STREAM_READ 1024
+
+/* What is read of a stream and not yet merged */
+struct Stream
+{
+	Match *matches;
+	int nmatches;
+	int next;
+	int size; /* how many to read at once */
+	bool ended;
+	bool resumes; /* after last */
+	Match last;
+};
+
+static int
+compare_streams(Datum a, Datum b, void *arg)
+{
+	Merge *merge = arg;
+	Stream *x = &merge->streams[DatumGetInt32(a)];
+	Stream *y = &merge->streams[DatumGetInt32(b)];
+
+	/* The heap has the largest first. */
+	return -compare_matches(merge->scan, &x->matches[x->next], &y->matches[y->next]);
+}
+
+/* Begins to read more of a stream. */
+static void
+read_stream(Merge *merge, int i)
+{
+	Stream *stream = &merge->streams[i];
+	Match *last;
+
+	merge->reading = i;
+	if (stream->matches == NULL)
+	{
+		walk_start_stream(&merge->walk, i);
+		stream->matches = palloc(sizeof(Match) * stream->size);
+		return;
+	}
+
+	/* All of it was taken. */
+	last = &stream->matches[stream->nmatches - 1];
+	for (int j = 0; j < stream->nmatches - 1; j++)
+		free_key(merge->scan, &stream->matches[j]);
+	if (stream->resumes)
+		free_key(merge->scan, &stream->last);
+	stream->last = *last;
+	stream->resumes = true;
+	stream->next = 0;
+	stream->nmatches = 0;
+	if (merge->walk.nstreams == 1)
+		return; /* The walk stands where it stopped. */
+
+	if (merge->walk.index->columns[1] != merge->scan->columns[merge->scan->request->order_by])
+		walk_resume_stream(&merge->walk, i, UUIDPGetDatum(&stream->last.id));
+	else
+		walk_resume_stream(&merge->walk, i, stream->last.key);
+}
+
+static void
+add_to_stream(Merge *merge, Stream *stream, Match *match)
+{
+	if (stream->nmatches >= stream->size)
+	{
+		stream->size *= 2;
+		stream->matches = repalloc_huge(stream->matches, sizeof(Match) * stream->size);
+	}
+	keep_key(merge->scan, match);
+	stream->matches[stream->nmatches++] = *match;
+	merge->nread++;
+}
+
+/*
+ * Goes on reading a stream until it has as many matches as it should; returns
+ * whether it has. One of several streams is read to where the key changes, as it
+ * is resumed after a key.
+ */
+static bool
+fill_stream(Merge *merge, int64 work_limit)
+{
+	IndexScan *scan = merge->scan;
+	Walk *walk = &merge->walk;
+	Stream *stream = &merge->streams[merge->reading];
+	int enough = stream->size;
+
+	for (;;)
+	{
+		Match match;
+		bool isnull;
+		bool id_isnull;
+		Datum key;
+		Datum id;
+		WalkResult result = walk_next(walk, work_limit);
+
+		if (result == WALK_PAUSED)
+			return false;
+		if (result == WALK_END)
+		{
+			stream->ended = true;
+			return true;
+		}
+		key = walk_value(walk, scan->columns[scan->request->order_by], &isnull);
+		id = walk_value(walk, scan->columns[COLUMN_ID], &id_isnull);
+		set_match(scan, &match, key, isnull, id, &walk->tid);
+		if (walk->nstreams == 1)
+		{
+			add_to_stream(merge, stream, &match);
+			if (stream->nmatches == enough)
+				return true;
+			continue;
+		}
+		if (stream->resumes && compare_matches(scan, &match, &stream->last) <= 0)
+			continue;
+		if (stream->nmatches >= enough &&
+			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
+			return true;
+		add_to_stream(merge, stream, &match);
+	}
+}
+
+static void
+add_tid(Merge *merge, ItemPointer tid)
+{
+	if (merge->ntids >= merge->size)
+	{
+		merge->size *= 2;
+		merge->tids = repalloc_huge(merge->tids, sizeof(ItemPointerData) * merge->size);
+	}
+	merge->tids[merge->ntids++] = *tid;
+}
+
+void
+merge_prepare(Merge *merge)
+{
+	int nstreams = merge->walk.nstreams;
+	int64 share = merge->scan->wanted / nstreams;
+	int size = Min(share, MAX_STREAM_READ / 4);
+
+	merge->walk.resumable = nstreams > 1;
+	merge->streams = palloc_extended(sizeof(Stream) * nstreams, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < nstreams; i++)
+		merge->streams[i].size = Max(size, 1);
+	merge->heap = binaryheap_allocate(nstreams, compare_streams, merge);
+	merge->reading = -1;
+	merge->size = 128;
+	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
+}
+
+/* Returns whether the page is complete. */
+bool
+merge_advance(Merge *merge, int64 work_limit)
+{
+	const Request *request = merge->scan->request;
+
+	for (;;)
+	{
+		int i;
+		Stream *stream;
+
+		if (merge->reading < 0 && merge->nstarted < merge->walk.nstreams)
+			read_stream(merge, merge->nstarted++);
+		if (merge->reading >= 0)
+		{
+			if (!fill_stream(merge, work_limit))
+				return false;
+			stream = &merge->streams[merge->reading];
+			if (stream->nmatches > 0)
+				binaryheap_add(merge->heap, Int32GetDatum(merge->reading));
+			merge->reading = -1;
+			continue;
+		}
+
+		if (binaryheap_empty(merge->heap))
+			return true;
+		i = DatumGetInt32(binaryheap_first(merge->heap));
+		stream = &merge->streams[i];
+		if (merge->skipped < request->offset)
+			merge->skipped++;
+		else
+			add_tid(merge, &stream->matches[stream->next].tid);
+		if (merge->ntids == request->limit)
+			return true;
+		if (++stream->next < stream->nmatches)
+			binaryheap_replace_first(merge->heap, Int32GetDatum(i));
+		else
+		{
+			binaryheap_remove_first(merge->heap);
+			if (!stream->ended)
+			{
+				if (stream->size < MAX_STREAM_READ)
+				{
+					stream->size *= 2;
+					stream->matches = repalloc(stream->matches, sizeof(Match) * stream->size);
+				}
+				read_stream(merge, i);
+			}
+		}
+	}
+}
+
+/* What a merge may have left to do, if it goes on to find as many matches as up to now. */
+int64
+merge_work_left(const Merge *merge)
+{
+	/* Of each stream, one is read that is not needed. */
+	double wanted = (double) merge->scan->wanted + merge->walk.nstreams - 1;
+	double most = walk_most_work(&merge->walk) - merge->walk.work;
+	double expected = (double) NO_WORK_LIMIT;
+
+	if (merge->nread > 0)
+		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
+	return (int64) Max(Min(expected, most), 0);
+}
+
+/* How many rows match, if all were read; or -1. */
+int64
+merge_total(const Merge *merge)
+{
+	return binaryheap_empty(merge->heap) ? merge->skipped + merge->ntids : -1;
+}

@@ -1,0 +1,36 @@
+/*
+ * merge.h
+ *		Reading the rows of a page in its order.
+ */
+#ifndef BATCHES_MERGE_H
+#define BATCHES_MERGE_H
+
+#include "lib/binaryheap.h"
+
+#include "match.h"
+#include "walk.h"
+
+typedef struct Stream Stream;
+
+/* A walk whose streams are each in the order of the page */
+typedef struct Merge
+{
+	IndexScan *scan;
+	Walk walk;
+	Stream *streams;
+	int nstarted;
+	int reading; /* a stream, or -1 */
+	int64 nread; /* matches */
+	binaryheap *heap;
+	int64 skipped;
+	ItemPointerData *tids; /* of the page */
+	int64 ntids;
+	int64 size;
+} Merge;
+
+extern void merge_prepare(Merge *merge);
+extern bool merge_advance(Merge *merge, int64 work_limit);
+extern int64 merge_work_left(const Merge *merge);
+extern int64 merge_total(const Merge *merge);
+
+#endif /* BATCHES_MERGE_H */

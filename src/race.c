@@ -1,0 +1,432 @@
+/*
+ * race.c
+ *		Finds the ways to the rows of a request, and lets them race.
+ *
+ * A page comes from a merge or from a gather. A merge walks an index, or the streams
+ * of one, in the order of the page, and stops when the page is full. A gather walks all
+ * that a filter's index has for it, and sorts. Which is better depends on how many rows
+ * the other filters leave, and no estimate of that can be relied on. So the ways take
+ * turns, which become longer, and the first to finish has the page. What is known of a
+ * way (what it has found so far, how much its index has, what the statistics say) decides
+ * how much it may do before the others, but none is ever left behind by more than a small
+ * multiple: that much of the best way's work a request costs at most.
+ *
+ * A count is a race of gathers that keep nothing.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+
+#include "race.h"
+
+/* How much work each way does before it is the next one's turn, at first. */
+#define FIRST_TURN 250
+/* The turn that is long enough for asking the statistics before it. */
+#define ESTIMATING_TURN (FIRST_TURN * 8)
+/*
+ * A way that is expected to be the best goes through to its end when the others have
+ * each done one part in so many of the work that it has left; any other way, when they
+ * have done as much.
+ */
+#define PATIENCE 4
+/* A merge promises to finish soon when it has no more left than so many turns. */
+#define PROMISING 16
+/* With so few streams, a merge is likely to be the best. */
+#define FEW_STREAMS 16
+
+/* Whether a way by a walk is better than one by another that reads the same rows. */
+static bool
+is_better(const Walk *walk, const Walk *other)
+{
+	if (walk->needs_heap != other->needs_heap)
+		return other->needs_heap;
+	if (walk->nheap_conditions != other->nheap_conditions)
+		return walk->nheap_conditions < other->nheap_conditions;
+	return walk->index->width < other->index->width;
+}
+
+/*
+ * Adds a gather by a condition on the first column of an index, or by a whole index, of
+ * which a range makes the streams shorter, or none does.
+ */
+static void
+add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *range, bool keeps)
+{
+	Gather *gather = &race->gathers[race->ngathers];
+	bool found = false;
+
+	memset(gather, 0, sizeof(*gather));
+	gather->scan = scan;
+	gather->keeps = keeps;
+	fetch_init(&gather->fetch, scan->table->relation, scan->snapshot);
+	for (int i = 0; i < scan->table->nindexes; i++)
+	{
+		DirectIndex *index = &scan->table->indexes[i];
+		Walk walk;
+
+		if (condition != NULL && index->columns[0] != condition->column)
+			continue;
+		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
+				  condition != NULL && condition->has_list ? condition : NULL,
+				  NoMovementScanDirection);
+		if (walk.range != range)
+			continue;
+		if (keeps)
+		{
+			walk_need_column(&walk, scan->columns[scan->request->order_by]);
+			walk_need_column(&walk, scan->columns[COLUMN_ID]);
+		}
+		if (!found || is_better(&walk, &gather->walk))
+			gather->walk = walk;
+		found = true;
+	}
+	if (!found)
+		return;
+	/* Each value of a list has one entry at most in a unique index on its column. */
+	if (gather->walk.needs_heap && gather->walk.list != NULL && gather->walk.index->is_key)
+	{
+		gather->sized = true;
+		gather->known_work =
+			gather->walk.nstreams * (int64) WORK_DESCENT + fetch_work(scan, gather->walk.nstreams);
+	}
+	race->ngathers++;
+}
+
+static void
+add_gathers(IndexScan *scan, Race *race, bool keeps)
+{
+	bool reads_index_only = false;
+
+	race->gathers = palloc(sizeof(Gather) * (scan->nconditions * (scan->nconditions + 1) + 1));
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		if (scan->conditions[i].has_element)
+			continue;
+		add_gather(scan, race, &scan->conditions[i], NULL, keeps);
+		for (int j = 0; j < scan->nconditions; j++)
+			add_gather(scan, race, &scan->conditions[i], &scan->conditions[j], keeps);
+	}
+	for (int i = 0; i < race->ngathers; i++)
+		reads_index_only |= !race->gathers[i].walk.needs_heap;
+
+	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
+	if (!reads_index_only)
+	{
+		add_gather(scan, race, NULL, NULL, keeps);
+		if (race->ngathers > 1 && race->gathers[race->ngathers - 1].walk.needs_heap)
+			race->ngathers--;
+	}
+}
+
+/* Lets every way tell a tag without fetching. */
+static void
+use_tags(Race *race)
+{
+	TagWalk *tags = race->tags->tags;
+
+	if (!tag_walk_is_exact(tags))
+		return;
+	for (int i = 0; i < race->nmerges; i++)
+		walk_use_tags(&race->merges[i].walk, tags);
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+		bool fetches = gather->walk.needs_heap;
+
+		walk_use_tags(&gather->walk, tags);
+		if (fetches && !gather->walk.needs_heap)
+			gather_restart(gather);
+	}
+}
+
+/* Adds a gather by an index on the tags. */
+static void
+add_tags(IndexScan *scan, Race *race, bool keeps)
+{
+	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
+		if (scan->conditions[i].has_element)
+			scan->tags = tag_walk_init(scan->table, &scan->conditions[i]);
+	if (scan->tags == NULL)
+		return;
+	race->tags = palloc0(sizeof(Gather));
+	race->tags->scan = scan;
+	race->tags->keeps = keeps;
+	race->tags->tags = scan->tags;
+	fetch_init(&race->tags->fetch, scan->table->relation, scan->snapshot);
+	if (tag_walk_has_found(scan->tags))
+		use_tags(race);
+}
+
+/* Whether a stream of an index, from a column on, is in the order of the page. */
+static bool
+is_page_order(IndexScan *scan, const DirectIndex *index, int column)
+{
+	AttrNumber id = scan->columns[COLUMN_ID];
+	AttrNumber key = scan->columns[scan->request->order_by];
+
+	if (column > 0 && index->columns[0] == key && key != id)
+		/* The streams have one key each. */
+		return column < index->nkeys && index->columns[column] == id;
+	/* The order of "complete" goes against that of "open", and along that of "id". */
+	if (scan->request->order_by == COLUMN_COMPLETE)
+		return false;
+	if (column >= index->nkeys || index->columns[column] != key)
+		return false;
+	return key == id || (column + 1 < index->nkeys && index->columns[column + 1] == id);
+}
+
+/* Adds a merge of the streams that a list makes, or of the single one without. */
+static void
+add_merge(IndexScan *scan, Race *race, Condition *list)
+{
+	Merge *merge = &race->merges[race->nmerges];
+	bool found = false;
+
+	memset(merge, 0, sizeof(*merge));
+	merge->scan = scan;
+	for (int i = 0; i < scan->table->nindexes; i++)
+	{
+		DirectIndex *index = &scan->table->indexes[i];
+		Walk walk;
+
+		if ((list != NULL && index->columns[0] != list->column) ||
+			!is_page_order(scan, index, list == NULL ? 0 : 1))
+			continue;
+		/* Streams are resumed after a key, and nulls are not behind any. */
+		if (list != NULL && list->nvalues > 1 &&
+			!direct_is_not_null(scan->table, index->columns[1]))
+			continue;
+		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions, list,
+				  scan->request->descending ? BackwardScanDirection : ForwardScanDirection);
+		if (!found || is_better(&walk, &merge->walk))
+			merge->walk = walk;
+		found = true;
+	}
+	if (found)
+		race->nmerges++;
+}
+
+/* The order in which the merges have their first turn. */
+static int
+compare_merges(const void *a, const void *b)
+{
+	const Merge *x = a;
+	const Merge *y = b;
+	/* A list with few values leaves out rows; one with many takes long to begin. */
+	int x_rank = x->walk.list == NULL ? FEW_STREAMS : x->walk.nstreams;
+	int y_rank = y->walk.list == NULL ? FEW_STREAMS : y->walk.nstreams;
+
+	return x_rank - y_rank;
+}
+
+static void
+add_merges(IndexScan *scan, Race *race)
+{
+	bool has_open = false;
+
+	race->merges = palloc(sizeof(Merge) * (scan->nconditions + 2));
+	add_merge(scan, race, NULL);
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		Condition *condition = &scan->conditions[i];
+
+		has_open |= condition->column == scan->columns[COLUMN_OPEN];
+		if (condition->has_list)
+			add_merge(scan, race, condition);
+	}
+	if (scan->request->order_by == COLUMN_COMPLETE && !has_open)
+	{
+		Condition *condition = palloc(sizeof(Condition));
+		Datum *both = palloc(sizeof(Datum) * 2);
+
+		both[0] = BoolGetDatum(false);
+		both[1] = BoolGetDatum(true);
+		init_condition(condition, scan->columns[COLUMN_OPEN], BOOLOID);
+		restrict_to_list(condition, both, 2);
+		add_merge(scan, race, condition);
+	}
+	qsort(race->merges, race->nmerges, sizeof(Merge), compare_merges);
+	for (int i = 0; i < race->nmerges; i++)
+		merge_prepare(&race->merges[i]);
+}
+
+/* Finds the ways to a page, or to a count. */
+void
+race_begin(Race *race, IndexScan *scan, bool for_page)
+{
+	memset(race, 0, sizeof(*race));
+	if (for_page)
+		add_merges(scan, race);
+	add_gathers(scan, race, for_page);
+	add_tags(scan, race, for_page);
+}
+
+/* The least work that any other way than a gather has left. */
+static int64
+least_work_left(const Race *race, const Gather *gather)
+{
+	int64 least = NO_WORK_LIMIT;
+
+	for (int i = 0; i < race->nmerges; i++)
+		least = Min(least, merge_work_left(&race->merges[i]));
+	for (int i = 0; i < race->ngathers; i++)
+		if (&race->gathers[i] != gather)
+			least = Min(least, gather_work_left(&race->gathers[i]));
+	if (race->tags != NULL && race->tags != gather)
+		least = Min(least, gather_work_left(race->tags));
+	return least;
+}
+
+/* Of the gathers that fetch, drops those that are known to take more work than another way. */
+static void
+drop_larger(Race *race)
+{
+	int64 least = NO_WORK_LIMIT;
+	int n = 0;
+
+	for (int i = 0; i < race->nmerges; i++)
+		least = Min(least, walk_most_work(&race->merges[i].walk));
+	for (int i = 0; i < race->ngathers; i++)
+		least = Min(least, race->gathers[i].sized ? race->gathers[i].known_work
+												  : walk_most_work(&race->gathers[i].walk));
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+
+		if (!gather->walk.needs_heap || gather_work_found(gather) <= least)
+			race->gathers[n++] = *gather;
+		else
+			gather_end(gather);
+	}
+	race->ngathers = n;
+}
+
+/* A walk that cannot be over by then does as well to wait. */
+static bool
+is_too_early(const Walk *walk, int64 work_limit)
+{
+	return walk->nstreams * (int64) WORK_DESCENT > work_limit;
+}
+
+/*
+ * What a gather does in a turn: less beside a merge that promises to finish soon, and if
+ * it is expected to take long.
+ */
+static int64
+gather_share(const Race *race, const Gather *gather, int64 work_limit)
+{
+	if (gather->expected_work > PATIENCE * work_limit)
+		return work_limit / (2 * PATIENCE);
+	if (race->nmerges == 0)
+		return work_limit;
+	for (int i = 0; i < race->nmerges; i++)
+		if (merge_work_left(&race->merges[i]) <= PROMISING * work_limit)
+			return work_limit / PATIENCE;
+	return work_limit;
+}
+
+/* Whether it is a gather's turn to go through to its end. */
+static bool
+is_time_to_finish(const Race *race, const Gather *gather, int64 work_limit)
+{
+	int64 left = gather_work_left(gather);
+
+	return left <= work_limit ||
+		   (left <= PATIENCE * work_limit && left <= least_work_left(race, gather));
+}
+
+/* Goes on with a gather; returns whether it has all. */
+static bool
+advance_gather(Race *race, Gather *gather, int64 work_limit)
+{
+	int64 share = gather_share(race, gather, work_limit);
+	bool finishes = is_time_to_finish(race, gather, work_limit);
+
+	if (!finishes && is_too_early(&gather->walk, share))
+		return false;
+	if (!gather->walk.needs_heap)
+		return gather_entries(gather, finishes ? PATIENCE * work_limit : share);
+	if (!gather->sized)
+	{
+		if (!gather_find(gather, share))
+			return false;
+		gather->known_work = gather_work_found(gather);
+		gather->sized = true;
+		finishes = is_time_to_finish(race, gather, work_limit);
+	}
+	if (finishes)
+		gather_tuples(gather);
+	return finishes;
+}
+
+/* The same for the tags, which are found at once. */
+static bool
+advance_tags(Race *race, int64 work_limit)
+{
+	TagWalk *tags = race->tags->tags;
+
+	if (!tag_walk_has_found(tags))
+	{
+		int64 work = tag_walk_find_work(tags);
+
+		if (work > work_limit &&
+			(work > PATIENCE * work_limit || work > least_work_left(race, race->tags)))
+			return false;
+		tag_walk_find(tags);
+		use_tags(race);
+	}
+	if (!is_time_to_finish(race, race->tags, work_limit))
+		return false;
+	gather_tagged(race->tags);
+	return true;
+}
+
+/*
+ * Lets the ways take turns, until one has finished: a merge, or else a gather. The
+ * turns grow, so that little is lost to the others where one of them needs little.
+ */
+void
+race_run(Race *race, Merge **merge, Gather **gather)
+{
+	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
+
+	*merge = NULL;
+	*gather = NULL;
+	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
+	{
+		if (limit == ESTIMATING_TURN)
+			for (int i = 0; i < race->ngathers; i++)
+				gather_estimate(&race->gathers[i]);
+		for (int i = 0; i < race->nmerges; i++)
+			if (!is_too_early(&race->merges[i].walk, limit) &&
+				merge_advance(&race->merges[i], limit))
+			{
+				*merge = &race->merges[i];
+				return;
+			}
+		for (int i = 0; i < race->ngathers; i++)
+			if (advance_gather(race, &race->gathers[i], limit))
+			{
+				*gather = &race->gathers[i];
+				return;
+			}
+		if (race->tags != NULL && advance_tags(race, limit))
+		{
+			*gather = race->tags;
+			return;
+		}
+		drop_larger(race);
+	}
+}
+
+void
+race_end(Race *race)
+{
+	for (int i = 0; i < race->nmerges; i++)
+		walk_end(&race->merges[i].walk);
+	for (int i = 0; i < race->ngathers; i++)
+		gather_end(&race->gathers[i]);
+	if (race->tags != NULL)
+		fetch_end(&race->tags->fetch);
+}
