@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(62);
+select plan(65);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -281,6 +281,28 @@ create policy nobody on batches.project_member as restrictive for select using (
 set local role batches_test_reader;
 select is(batches.count_batches(), 0::bigint, 'a policy on the members holds');
 reset role;
+rollback to s;
+
+-- Indexes with many entries for a value, and more tuples to fetch than there is memory for their places
+set local batches.user_id = '';
+insert into batches.batch (project_id, id, status, open, device_type, user_id)
+select pg_temp.p(n % 3), ('b' || lpad(n::text, 31, '0'))::uuid, (enum_range(null::batches.batch_status))[1 + n % 5], n % 2 = 0, 'D', 'many'
+  from generate_series(1, 15000) n;
+set local batches.scan = index;
+drop index batches.batch_listing_idx, batches.batch_status_idx, batches.batch_created_at_idx, batches.batch_open_idx;
+create index on batches.batch (status);
+create index on batches.batch (open, id);
+select is(batches.count_batches(status => array[(enum_range(null::batches.batch_status))[1], (enum_range(null::batches.batch_status))[4]]),
+          (select count(*) from batches.batch where status = (enum_range(null::batches.batch_status))[1]
+                                                 or status = (enum_range(null::batches.batch_status))[4]),
+          'an index on the status alone, where one entry is for many rows, counts them all');
+set local work_mem = '64kB';
+select is(batches.count_batches(user_id => '{many}', open => true), 7500::bigint, 'all are counted when memory is short');
+select results_eq(
+  $$select id from batches.list_batches(user_id => '{many}', open => true, order_by => 'device_type', "offset" => 7300, "limit" => 400)$$,
+  $$select id from batches.batch where user_id = 'many' and open order by device_type desc, id desc offset 7300$$,
+  'and the last page is the right one');
+reset work_mem;
 rollback to s;
 
 -- A vacuum is needed for what the visibility map says: see the test with several sessions. The setting is anybody's.

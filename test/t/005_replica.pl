@@ -8,6 +8,7 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
+$primary->append_conf('postgresql.conf', "wal_log_hints = on\nautovacuum = off");
 $primary->start;
 $primary->safe_psql('postgres', q{
 	create extension batches;
@@ -22,6 +23,7 @@ $primary->safe_psql('postgres', q{
 $primary->backup('backup');
 my $replica = PostgreSQL::Test::Cluster->new('replica');
 $replica->init_from_backup($primary, 'backup', has_streaming => 1);
+$replica->append_conf('postgresql.conf', "max_standby_streaming_delay = -1\nhot_standby_feedback = off");
 $replica->start;
 
 my $queries = q{
@@ -46,6 +48,29 @@ $primary->start;
 is($primary->safe_psql('postgres', $queries), $expected, 'the same after a crash');
 $primary->wait_for_catchup($replica);
 is($replica->safe_psql('postgres', $queries), $expected, 'on the replica too');
+
+# What is dead for all on the primary, and marked so in its indexes, is still seen by a
+# transaction of the replica that is older.
+my $requests = q{
+	select count(*) from batches.list_batches();
+	select batches.count_batches(device_type => '{FRESNEL}');
+	select batches.count_batches()};
+my $session = $replica->background_psql('postgres');
+$session->query_safe('set batches.scan = index');
+$session->query_safe('begin isolation level repeatable read');
+is($session->query_safe($requests), "20\n20\n20", 'a transaction of the replica sees all');
+$primary->safe_psql('postgres', 'checkpoint; delete from batches.batch');
+my $marks = q{
+	set enable_seqscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off;
+	select count(device_type) from batches.batch where project_id is not null;
+	select count(device_type) from batches.batch where created_at < 'infinity';
+	select count(device_type) from batches.batch where device_type = 'FRESNEL'};
+$primary->safe_psql('postgres', "checkpoint; $marks; $marks");
+$primary->wait_for_catchup($replica);
+is($session->query_safe($requests), "20\n20\n20", 'and so it does when they are gone and marked dead on the primary');
+$session->query_safe('commit');
+is($session->query_safe($requests), "0\n0\n0", 'but not afterwards');
+$session->quit;
 
 $replica->stop;
 $primary->stop;
