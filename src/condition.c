@@ -183,8 +183,8 @@ has_element(Datum array, Datum element)
 }
 
 /*
- * The same for a list that is complete, of which much may be asked: of that many times
- * as it has values, uuids are looked up in a set.
+ * Whether a value is in the condition's list, once that is complete. Much may be asked
+ * of it: after as many times as it has values, uuids are looked up in a set.
  */
 static bool
 is_member(Condition *condition, Datum value)

@@ -26,6 +26,9 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/itemid.h"
+#include "storage/bufmgr.h"
+#include "access/itup.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
@@ -242,6 +245,7 @@ take_index(DirectTable *table, Relation relation)
 	index->nkeys = IndexRelationGetNumberOfKeyAttributes(relation);
 	index->is_key = relation->rd_index->indisunique && index->nkeys == 1;
 	index->width = entry_width(relation);
+	index->entries = -1;
 	for (int i = 0; i < index->ncolumns; i++)
 		if (index->columns[i] <= 0 || (i < index->nkeys && !is_ordered(relation, i)))
 			return false;
@@ -313,6 +317,27 @@ direct_may_select(DirectTable *table, Bitmapset *columns)
 		if (pg_attribute_aclcheck(relid, column, role, ACL_SELECT) != ACLCHECK_OK)
 			return false;
 	return true;
+}
+
+/*
+ * How many entries an index has: as many on a page as there were when they were counted
+ * last, or as many as there is room for.
+ */
+double
+direct_entries(DirectIndex *index)
+{
+	const Form_pg_class class = index->relation->rd_rel;
+
+	if (index->entries < 0)
+	{
+		double density =
+			(double) BLCKSZ / (index->width + sizeof(IndexTupleData) + sizeof(ItemIdData));
+
+		if (class->reltuples >= 0 && class->relpages > 0)
+			density = class->reltuples / class->relpages;
+		index->entries = RelationGetNumberOfBlocks(index->relation) * density;
+	}
+	return index->entries;
 }
 
 /* Where an index has a column of the table, from 1; 0 if it does not. */

@@ -17,6 +17,7 @@ typedef struct DirectIndex
 	const int16 *columns; /* of the table; the first is columns[0] */
 	bool is_key;          /* its first column is unique by itself */
 	int width;            /* about how many bytes an entry has */
+	double entries;       /* about how many there are; negative: not asked for */
 } DirectIndex;
 
 /* A table that is surely read right without the executor. */
@@ -32,6 +33,7 @@ extern DirectTable *direct_open(const char *name, const char *policy, const char
 extern void direct_close(DirectTable *table);
 extern bool direct_may_select(DirectTable *table, Bitmapset *columns);
 extern int direct_position(const DirectIndex *index, AttrNumber column);
+extern double direct_entries(DirectIndex *index);
 extern bool direct_is_not_null(DirectTable *table, AttrNumber column);
 extern AttrNumber direct_column(DirectTable *table, const char *name, Oid type);
 

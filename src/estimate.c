@@ -17,7 +17,7 @@
 #include "estimate.h"
 
 /* What share of the rows is taken to have a tag when there are no statistics. */
-#define DEFAULT_TAG_SHARE 0.001
+#define DEFAULT_TAG_SHARE 0.1
 
 static HeapTuple
 find_statistics(DirectTable *table, const Condition *condition)
@@ -57,14 +57,20 @@ estimate_tag_share(DirectTable *table, const Condition *tag)
 	return share;
 }
 
+static double
+null_share(HeapTuple statistics)
+{
+	return ((Form_pg_statistic) GETSTRUCT(statistics))->stanullfrac;
+}
+
 /* The share of the rows that have one of the values of a list. */
 static double
 list_share(DirectTable *table, Condition *list, HeapTuple statistics)
 {
 	double share = 0;
-	double rest = 1;            /* the share of the values that are not common */
-	double distinct;            /* how many of these there are */
-	int others = list->nvalues; /* how many of these the list has */
+	double rest = 1 - null_share(statistics); /* the share of the values that are not common */
+	double distinct;                          /* how many of these there are */
+	int others = list->nvalues;               /* how many of these the list has */
 	AttStatsSlot slot;
 
 	distinct = ((Form_pg_statistic) GETSTRUCT(statistics))->stadistinct;
@@ -93,14 +99,18 @@ static double
 range_share(Condition *range, HeapTuple statistics)
 {
 	double share = 0;
+	double rest = 1 - null_share(statistics); /* the share of the values that are not common */
 	AttStatsSlot slot;
 
 	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_MCV, InvalidOid,
 						 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
 	{
 		for (int i = 0; i < slot.nvalues; i++)
+		{
+			rest -= slot.numbers[i];
 			if (condition_holds(range, slot.values[i], false))
 				share += slot.numbers[i];
+		}
 		free_attstatsslot(&slot);
 	}
 	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_HISTOGRAM, InvalidOid,
@@ -110,7 +120,7 @@ range_share(Condition *range, HeapTuple statistics)
 
 		for (int i = 0; i < slot.nvalues; i++)
 			ends += condition_holds(range, slot.values[i], false);
-		share += ends / slot.nvalues;
+		share += Max(rest, 0) * ends / slot.nvalues;
 		free_attstatsslot(&slot);
 	}
 	return share;

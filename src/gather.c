@@ -6,16 +6,17 @@
 #include "compat.h"
 
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/memutils.h"
 
 #include "estimate.h"
 #include "gather.h"
 
-/* The value of a column in the last match of a gather. */
+/* The value of a column in the last match of a gather: in its tuple, or in its entry. */
 static Datum
-gathered_value(Gather *gather, AttrNumber column, bool *isnull)
+gathered_value(Gather *gather, bool fetched, AttrNumber column, bool *isnull)
 {
-	if (gather->tags != NULL || gather->walk.needs_heap)
+	if (fetched)
 		return slot_getattr(gather->fetch.slot, column, isnull);
 	return walk_value(&gather->walk, column, isnull);
 }
@@ -30,6 +31,16 @@ compare_tids(const ItemPointerData *a, const ItemPointerData *b)
 #define ST_ELEMENT_TYPE ItemPointerData
 #define ST_COMPARE(a, b) compare_tids(a, b)
 #define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT sort_matches
+#define ST_ELEMENT_TYPE Match
+#define ST_COMPARE_ARG_TYPE IndexScan
+#define ST_COMPARE(a, b, scan) compare_matches(scan, a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
@@ -39,20 +50,20 @@ gather_sort(Gather *gather)
 {
 	IndexScan *scan = gather->scan;
 
-	qsort_arg(gather->matches, gather->nmatches, sizeof(Match), compare_matches_arg, scan);
+	sort_matches(gather->matches, gather->nmatches, scan);
 	while (gather->nmatches > scan->wanted)
 		free_key(scan, &gather->matches[--gather->nmatches]);
 	gather->full = gather->nmatches == scan->wanted;
 }
 
 static void
-keep_match(Gather *gather, ItemPointer tid)
+keep_match(Gather *gather, bool fetched, ItemPointer tid)
 {
 	IndexScan *scan = gather->scan;
 	bool isnull;
 	bool id_isnull;
-	Datum key = gathered_value(gather, scan->columns[scan->request->order_by], &isnull);
-	Datum id = gathered_value(gather, scan->columns[COLUMN_ID], &id_isnull);
+	Datum key = gathered_value(gather, fetched, scan->columns[scan->request->order_by], &isnull);
+	Datum id = gathered_value(gather, fetched, scan->columns[COLUMN_ID], &id_isnull);
 	Match match;
 
 	set_match(scan, &match, key, isnull, id, tid);
@@ -62,6 +73,11 @@ keep_match(Gather *gather, ItemPointer tid)
 	{
 		if (gather->nmatches / 2 >= scan->wanted)
 			gather_sort(gather);
+		else if (gather->size >= gather->room)
+		{
+			gather->gave_up = true;
+			return;
+		}
 		else
 		{
 			gather->size = gather->size == 0 ? 256 : gather->size * 2;
@@ -76,51 +92,73 @@ keep_match(Gather *gather, ItemPointer tid)
 }
 
 static void
-take_match(Gather *gather, ItemPointer tid)
+take_match(Gather *gather, bool fetched, ItemPointer tid)
 {
 	gather->count++;
 	if (gather->keeps)
-		keep_match(gather, tid);
+		keep_match(gather, fetched, tid);
 }
 
-/* Goes on with a gather that need not fetch. Returns whether all is gathered. */
+/* For how many tuples there is memory to keep where they are. */
+static int64
+most_tids(void)
+{
+	return work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
+}
+
+static void
+add_tid(Gather *gather, ItemPointer tid)
+{
+	if (gather->ntids == gather->tids_size)
+	{
+		gather->tids_size = gather->tids_size == 0 ? 256 : Min(gather->tids_size * 2, most_tids());
+		if (gather->tids == NULL)
+			gather->tids = palloc(sizeof(ItemPointerData) * gather->tids_size);
+		else
+			gather->tids = repalloc_huge(gather->tids, sizeof(ItemPointerData) * gather->tids_size);
+	}
+	gather->tids[gather->ntids++] = *tid;
+}
+
+/* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
+static bool
+fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (fetch_match(&gather->fetch, tid, conditions, nconditions))
+	{
+		if (gather->tags == NULL)
+			pgstat_count_heap_fetch(gather->walk.index->relation);
+		take_match(gather, true, tid);
+	}
+	return !gather->gave_up;
+}
+
+/* Fetches what was found, each page of the table once. Returns whether to go on. */
+static bool
+fetch_found(Gather *gather)
+{
+	Walk *walk = &gather->walk;
+
+	sort_tids(gather->tids, gather->ntids);
+	for (int64 i = 0; i < gather->ntids; i++)
+		if ((walk->tags == NULL || tag_walk_has(walk->tags, &gather->tids[i])) &&
+			!fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions))
+			return false;
+	gather->ntids = 0;
+	return true;
+}
+
+/*
+ * Goes on with a gather that need not fetch, but what has changed lately: that comes
+ * last. Returns whether all is gathered.
+ */
 bool
 gather_entries(Gather *gather, int64 work_limit)
 {
 	Walk *walk = &gather->walk;
 
 	while (gather->stream < walk->nstreams)
-	{
-		if (!gather->started)
-			walk_start_stream(walk, gather->stream);
-		gather->started = true;
-		switch (walk_next(walk, work_limit))
-		{
-			case WALK_PAUSED:
-				return false;
-			case WALK_END:
-				gather->stream++;
-				gather->started = false;
-				break;
-			case WALK_MATCH:
-				take_match(gather, &walk->tid);
-				break;
-		}
-	}
-	return true;
-}
-
-/*
- * Finds out where the tuples are that have to be fetched. Returns whether all are
- * found, or as many as there is memory for.
- */
-bool
-gather_find(Gather *gather, int64 work_limit)
-{
-	const int64 most = work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
-	Walk *walk = &gather->walk;
-
-	while (gather->stream < walk->nstreams && gather->ntids < most)
 	{
 		if (!gather->started)
 			walk_start_stream(walk, gather->stream);
@@ -134,48 +172,66 @@ gather_find(Gather *gather, int64 work_limit)
 				gather->started = false;
 				break;
 			case WALK_MATCH:
-				if (gather->ntids == gather->tids_size)
+				if (walk_is_visible(walk))
+					take_match(gather, false, &walk->tid);
+				else
 				{
-					gather->tids_size = gather->tids_size == 0 ? 256 : gather->tids_size * 2;
-					gather->tids = gather->tids == NULL
-									   ? palloc(sizeof(ItemPointerData) * gather->tids_size)
-									   : repalloc_huge(gather->tids,
-													   sizeof(ItemPointerData) * gather->tids_size);
+					walk->work += WORK_TUPLE;
+					add_tid(gather, &walk->tid);
 				}
-				gather->tids[gather->ntids++] = walk->tid;
+				if (gather->gave_up || (gather->ntids == most_tids() && !fetch_found(gather)))
+					return false;
+				break;
+		}
+	}
+	return fetch_found(gather);
+}
+
+/*
+ * Finds out where the tuples are that have to be fetched. Returns whether all are
+ * found, or as many as there is memory for.
+ */
+bool
+gather_find(Gather *gather, int64 work_limit)
+{
+	Walk *walk = &gather->walk;
+
+	while (gather->stream < walk->nstreams && gather->ntids < most_tids())
+	{
+		if (!gather->started)
+			walk_start_stream(walk, gather->stream);
+		gather->started = true;
+		switch (walk_next_entry(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				gather->stream++;
+				gather->started = false;
+				break;
+			case WALK_MATCH:
+				add_tid(gather, &walk->tid);
 				break;
 		}
 	}
 	return true;
 }
 
-static void
-fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (fetch_match(&gather->fetch, tid, conditions, nconditions))
-		take_match(gather, tid);
-}
-
-/* Fetches all, each page of the table once for as many tuples as were found together. */
-void
+/* Finds and fetches all that is left. Returns whether it has all. */
+bool
 gather_tuples(Gather *gather)
 {
-	Walk *walk = &gather->walk;
-
 	do
 	{
-		gather_find(gather, NO_WORK_LIMIT);
-		sort_tids(gather->tids, gather->ntids);
-		for (int64 i = 0; i < gather->ntids; i++)
-			if (walk->tags == NULL || tag_walk_has(walk->tags, &gather->tids[i]))
-				fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions);
-		gather->ntids = 0;
-	} while (gather->stream < walk->nstreams);
+		(void) gather_find(gather, NO_WORK_LIMIT);
+		if (!fetch_found(gather))
+			return false;
+	} while (gather->stream < gather->walk.nstreams);
+	return true;
 }
 
-/* Fetches all that may have the tag. */
-void
+/* Fetches all that may have the tag. Returns whether it has all. */
+bool
 gather_tagged(Gather *gather)
 {
 	IndexScan *scan = gather->scan;
@@ -186,7 +242,9 @@ gather_tagged(Gather *gather)
 		conditions[i] = &scan->conditions[i];
 	tag_walk_rewind(gather->tags);
 	while (tag_walk_next(gather->tags, &tid))
-		fetch_tid(gather, &tid, conditions, scan->nconditions);
+		if (!fetch_tid(gather, &tid, conditions, scan->nconditions))
+			return false;
+	return true;
 }
 
 /* Begins again, after the walk has learned to tell more. */
@@ -196,6 +254,8 @@ gather_restart(Gather *gather)
 	gather->stream = 0;
 	gather->started = false;
 	gather->walk.work = 0;
+	gather->ntids = 0;
+	gather->sized = false;
 }
 
 /* The work of fetching so many tuples in their order: they are on one page each at most. */
@@ -211,7 +271,7 @@ gather_estimate(Gather *gather)
 {
 	const Walk *walk = &gather->walk;
 	DirectTable *table = gather->scan->table;
-	double entries = Max(walk->index->relation->rd_rel->reltuples, 0);
+	double entries = direct_entries(walk->index);
 
 	if (walk->list != NULL)
 		entries *= estimate_share(table, walk->list);
@@ -240,7 +300,7 @@ gather_work_left(const Gather *gather)
 				   : NO_WORK_LIMIT;
 	if (walk->needs_heap)
 		return gather->sized ? gather->known_work : NO_WORK_LIMIT;
-	left = (gather->expected_work > 0 ? gather->expected_work : walk_most_work(walk)) - walk->work;
+	left = (gather->expected_work > 0 ? gather->expected_work : walk_whole_work(walk)) - walk->work;
 	/* If there is more than was expected: as much again. */
 	return left > 0 ? left : walk->work;
 }
@@ -250,4 +310,7 @@ gather_end(Gather *gather)
 {
 	walk_end(&gather->walk);
 	fetch_end(&gather->fetch);
+	if (gather->tids != NULL)
+		pfree(gather->tids);
+	gather->tids = NULL;
 }

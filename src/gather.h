@@ -36,14 +36,16 @@ typedef struct Gather
 	Match *matches;
 	int64 nmatches;
 	int64 size;
+	int64 room; /* for so many matches: with more of them it gives up */
+	bool gave_up;
 	bool full; /* the last one wanted is at wanted - 1 */
 } Gather;
 
 extern int64 fetch_work(const IndexScan *scan, int64 ntuples);
 extern bool gather_entries(Gather *gather, int64 work_limit);
 extern bool gather_find(Gather *gather, int64 work_limit);
-extern void gather_tuples(Gather *gather);
-extern void gather_tagged(Gather *gather);
+extern bool gather_tuples(Gather *gather);
+extern bool gather_tagged(Gather *gather);
 extern void gather_restart(Gather *gather);
 extern void gather_sort(Gather *gather);
 extern void gather_estimate(Gather *gather);

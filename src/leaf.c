@@ -15,6 +15,7 @@
 
 #include "access/nbtree.h"
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
@@ -36,7 +37,6 @@ struct LeafReader
 	PGAlignedBlock copy;
 };
 
-/* A page's space is used again only after all who could still get to it have gone. */
 LeafReader *
 leaf_begin(Relation index, Snapshot snapshot)
 {
@@ -54,8 +54,9 @@ leaf_begin(Relation index, Snapshot snapshot)
 	return reader;
 }
 
-static void
-leave_page(LeafReader *reader)
+/* Lets go of the page: its entries, though still at hand, may be removed from the index. */
+void
+leaf_leave(LeafReader *reader)
 {
 	if (BufferIsValid(reader->buffer))
 		ReleaseBuffer(reader->buffer);
@@ -74,8 +75,13 @@ take_page(LeafReader *reader, Buffer buffer)
 	reader->next_block = opaque->btpo_next;
 	if (in_use)
 	{
+		LocationIndex lower = ((PageHeader) page)->pd_lower;
+		LocationIndex upper = ((PageHeader) page)->pd_upper;
+
 		PredicateLockPage(reader->index, BufferGetBlockNumber(buffer), reader->snapshot);
-		memcpy(reader->copy.data, page, BLCKSZ);
+		/* What is between them is not in use. */
+		memcpy(reader->copy.data, page, lower);
+		memcpy(reader->copy.data + upper, page + upper, BLCKSZ - upper);
 		reader->offset = P_FIRSTDATAKEY(opaque);
 		reader->last_offset = PageGetMaxOffsetNumber(page);
 		reader->posting = 0;
@@ -86,13 +92,17 @@ take_page(LeafReader *reader, Buffer buffer)
 	return in_use;
 }
 
-/* Goes on to the page to the right. Returns false if there is none. */
+/*
+ * Goes on to the page to the right. Returns false if there is none. A page's space is
+ * used again only after all who could still get to it have gone.
+ */
 static bool
 next_page(LeafReader *reader)
 {
 	do
 	{
-		leave_page(reader);
+		CHECK_FOR_INTERRUPTS();
+		leaf_leave(reader);
 		if (reader->next_block == P_NONE)
 			return false;
 	} while (!take_page(reader, _bt_getbuf(reader->index, reader->next_block, BT_READ)));
@@ -107,7 +117,7 @@ leaf_seek(LeafReader *reader, const Datum *from, int nfrom)
 	OffsetNumber low;
 	OffsetNumber high;
 
-	leave_page(reader);
+	leaf_leave(reader);
 	pgstat_count_index_scan(reader->index);
 	for (int i = 0; i < nfrom; i++)
 	{
@@ -200,7 +210,7 @@ leaf_page(const LeafReader *reader)
 void
 leaf_end(LeafReader *reader)
 {
-	leave_page(reader);
+	leaf_leave(reader);
 	pfree(reader->key);
 	pfree(reader);
 }

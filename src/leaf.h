@@ -16,6 +16,7 @@ extern void leaf_seek(LeafReader *reader, const Datum *from, int nfrom);
 extern IndexTuple leaf_next(LeafReader *reader, ItemPointer tid);
 extern IndexTuple leaf_last(LeafReader *reader);
 extern int64 leaf_page(const LeafReader *reader);
+extern void leaf_leave(LeafReader *reader);
 extern void leaf_end(LeafReader *reader);
 
 #endif /* BATCHES_LEAF_H */

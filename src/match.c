@@ -20,13 +20,6 @@ compare_matches(IndexScan *scan, const Match *a, const Match *b)
 							   &scan->id_order);
 }
 
-/* The same for qsort_arg(). */
-int
-compare_matches_arg(const void *a, const void *b, void *scan)
-{
-	return compare_matches(scan, a, b);
-}
-
 /* The keys of "complete" are those of "open", turned round. */
 void
 set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, ItemPointer tid)

@@ -45,7 +45,6 @@ typedef struct Match
 } Match;
 
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
-extern int compare_matches_arg(const void *a, const void *b, void *scan);
 extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
 					  ItemPointer tid);
 extern void keep_key(IndexScan *scan, Match *match);

@@ -217,7 +217,9 @@ merge_work_left(const Merge *merge)
 {
 	/* Of each stream, one is read that is not needed. */
 	double wanted = (double) merge->scan->wanted + merge->walk.nstreams - 1;
-	double most = walk_most_work(&merge->walk) - merge->walk.work;
+	double whole = walk_whole_work(&merge->walk);
+	/* If there is more than was expected: as much again. */
+	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
 	double expected = (double) NO_WORK_LIMIT;
 
 	if (merge->nread > 0)

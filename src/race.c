@@ -17,6 +17,7 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 
 #include "race.h"
 
@@ -83,7 +84,7 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *r
 	}
 	if (!found)
 		return;
-	/* Each value of a list has one entry at most in a unique index on its column. */
+	/* Each value of a list has one entry, or few, in a unique index on its column. */
 	if (gather->walk.needs_heap && gather->walk.list != NULL && gather->walk.index->is_key)
 	{
 		gather->sized = true;
@@ -113,9 +114,11 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
 	if (!reads_index_only)
 	{
+		int parts = race->ngathers;
+
 		add_gather(scan, race, NULL, NULL, keeps);
-		if (race->ngathers > 1 && race->gathers[race->ngathers - 1].walk.needs_heap)
-			race->ngathers--;
+		if (parts > 0 && race->ngathers > parts && race->gathers[parts].walk.needs_heap)
+			race->ngathers = parts;
 	}
 }
 
@@ -255,11 +258,20 @@ add_merges(IndexScan *scan, Race *race)
 void
 race_begin(Race *race, IndexScan *scan, bool for_page)
 {
+	int64 room = PG_INT64_MAX;
+
 	memset(race, 0, sizeof(*race));
 	if (for_page)
 		add_merges(scan, race);
+	if (race->nmerges > 0)
+		room = work_mem * INT64CONST(1024) / sizeof(Match);
 	add_gathers(scan, race, for_page);
 	add_tags(scan, race, for_page);
+	/* Merges need little memory, however many rows are wanted. */
+	for (int i = 0; i < race->ngathers; i++)
+		race->gathers[i].room = room;
+	if (race->tags != NULL)
+		race->tags->room = room;
 }
 
 /* The least work that any other way than a gather has left. */
@@ -278,23 +290,26 @@ least_work_left(const Race *race, const Gather *gather)
 	return least;
 }
 
-/* Of the gathers that fetch, drops those that are known to take more work than another way. */
+/*
+ * Drops the gathers that gave up, and of those that fetch the ones that are known to take
+ * more work than another way.
+ */
 static void
-drop_larger(Race *race)
+drop_gathers(Race *race)
 {
 	int64 least = NO_WORK_LIMIT;
 	int n = 0;
 
 	for (int i = 0; i < race->nmerges; i++)
-		least = Min(least, walk_most_work(&race->merges[i].walk));
+		least = Min(least, walk_whole_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
 		least = Min(least, race->gathers[i].sized ? race->gathers[i].known_work
-												  : walk_most_work(&race->gathers[i].walk));
+												  : walk_whole_work(&race->gathers[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
 
-		if (!gather->walk.needs_heap || gather_work_found(gather) <= least)
+		if (!gather->gave_up && (!gather->walk.needs_heap || gather_work_found(gather) <= least))
 			race->gathers[n++] = *gather;
 		else
 			gather_end(gather);
@@ -351,13 +366,13 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 	{
 		if (!gather_find(gather, share))
 			return false;
-		gather->known_work = gather_work_found(gather);
+		/* What did not fit into memory may be any number of times as much. */
+		gather->known_work =
+			gather->stream == gather->walk.nstreams ? gather_work_found(gather) : NO_WORK_LIMIT;
 		gather->sized = true;
 		finishes = is_time_to_finish(race, gather, work_limit);
 	}
-	if (finishes)
-		gather_tuples(gather);
-	return finishes;
+	return finishes && gather_tuples(gather);
 }
 
 /* The same for the tags, which are found at once. */
@@ -376,10 +391,8 @@ advance_tags(Race *race, int64 work_limit)
 		tag_walk_find(tags);
 		use_tags(race);
 	}
-	if (!is_time_to_finish(race, race->tags, work_limit))
-		return false;
-	gather_tagged(race->tags);
-	return true;
+	return !race->tags->gave_up && is_time_to_finish(race, race->tags, work_limit) &&
+		   gather_tagged(race->tags);
 }
 
 /*
@@ -416,7 +429,7 @@ race_run(Race *race, Merge **merge, Gather **gather)
 			*gather = race->tags;
 			return;
 		}
-		drop_larger(race);
+		drop_gathers(race);
 	}
 }
 

@@ -106,19 +106,19 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
 	/* Who has read all that matches knows how much that is. */
 	scan->total = merge != NULL ? merge_total(merge) : gather->count;
+	if (merge == NULL)
+		gather_sort(gather);
+	/* What is pinned keeps vacuum waiting: not while the rows are rendered. */
+	race_end(&race);
 	/* The callback's own memory is the caller's. */
 	MemoryContextSwitchTo(previous);
 	if (merge != NULL)
 		for (int64 i = 0; i < merge->ntids; i++)
 			read_tuple(&reader, merge->tids[i], callback, arg);
 	else
-	{
-		gather_sort(gather);
 		for (int64 i = request->offset; i < gather->nmatches; i++)
 			read_tuple(&reader, gather->matches[i].tid, callback, arg);
-	}
 	fetch_end(&reader.fetch);
-	race_end(&race);
 }
 
 int64

@@ -30,6 +30,9 @@
 #include "estimate.h"
 #include "tag_walk.h"
 
+/* How many tuples a page is taken to have before they were ever counted. */
+#define UNKNOWN_DENSITY 20
+
 struct TagWalk
 {
 	DirectTable *table;
@@ -94,8 +97,16 @@ int64
 tag_walk_find_work(TagWalk *walk)
 {
 	if (walk->find_work == 0)
-		walk->find_work = WORK_DESCENT + WORK_ENTRY * estimate_tag_share(walk->table, walk->tag) *
-											 Max(walk->table->relation->rd_rel->reltuples, 0);
+	{
+		const Form_pg_class class = walk->table->relation->rd_rel;
+		double density = UNKNOWN_DENSITY;
+
+		if (class->reltuples >= 0 && class->relpages > 0)
+			density = class->reltuples / class->relpages;
+		walk->find_work = WORK_DESCENT + WORK_ENTRY * density *
+											 estimate_tag_share(walk->table, walk->tag) *
+											 RelationGetNumberOfBlocks(walk->table->relation);
+	}
 	return walk->find_work;
 }
 

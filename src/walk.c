@@ -79,16 +79,18 @@ walk_need_column(Walk *walk, AttrNumber column)
 	walk->needs_heap = true;
 }
 
-/* What work a way can take at most, by the number of entries that its index had of late. */
+/*
+ * What work it takes to walk through the whole index, if nothing has to be fetched, by
+ * the number of its entries as they were counted last and its size now.
+ */
 int64
-walk_most_work(const Walk *walk)
+walk_whole_work(const Walk *walk)
 {
-	float4 entries = walk->index->relation->rd_rel->reltuples;
 	int64 each = ScanDirectionIsNoMovement(walk->direction) ? WORK_ENTRY : WORK_STEP;
 
-	if (walk->needs_heap || entries <= 0)
+	if (walk->needs_heap)
 		return NO_WORK_LIMIT;
-	return walk->nstreams * (int64) WORK_DESCENT + (int64) entries * each;
+	return walk->nstreams * (int64) WORK_DESCENT + (int64) direct_entries(walk->index) * each;
 }
 
 /* Lets a tag be told from where a tuple is, from here on. */
@@ -242,22 +244,29 @@ next_entry(Walk *walk)
 	walk->work += WORK_ENTRY;
 	walk->entry = leaf_next(walk->leaves, &walk->tid);
 	if (walk->entry == NULL)
+	{
+		leaf_leave(walk->leaves);
 		return false;
+	}
 	if (walk->page != leaf_page(walk->leaves))
 	{
 		walk->page = leaf_page(walk->leaves);
 		walk->page_is_inside = is_in_stream(walk, leaf_last(walk->leaves));
 		walk->visible_block = InvalidBlockNumber;
 	}
-	return walk->page_is_inside || is_in_stream(walk, walk->entry);
+	if (walk->page_is_inside || is_in_stream(walk, walk->entry))
+		return true;
+	leaf_leave(walk->leaves);
+	return false;
 }
 
 /*
- * Whether everybody sees the entry's tuple. What the visibility map says holds for
- * what was in the index before: for all entries of a page that was copied.
+ * Whether everybody sees the entry's tuple, so that it need not be fetched. What the
+ * visibility map says holds for what was in the index before: for all entries of a page
+ * that was copied.
  */
-static bool
-is_visible(Walk *walk)
+bool
+walk_is_visible(Walk *walk)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&walk->tid);
 
@@ -265,6 +274,8 @@ is_visible(Walk *walk)
 		return true;
 	if (!VM_ALL_VISIBLE(walk->table->relation, block, &walk->map_buffer))
 		return false;
+	/* As the tuple is not fetched, the lock is on all of its page. */
+	PredicateLockPage(walk->table->relation, block, walk->snapshot);
 	walk->visible_block = block;
 	return true;
 }
@@ -277,7 +288,8 @@ fetch_entry(Walk *walk)
 		fetch_match(&walk->fetch, &walk->tid, walk->heap_conditions, walk->nheap_conditions);
 
 	walk->work += WORK_BLOCK + WORK_TUPLE;
-	pgstat_count_heap_fetch(walk->index->relation);
+	if (found)
+		pgstat_count_heap_fetch(walk->index->relation);
 	/* The next step may mark the entry as dead, for whoever comes next; not so on a replica. */
 	if (walk->scan != NULL && !walk->scan->xactStartedInRecovery)
 		walk->scan->kill_prior_tuple = walk->fetch.all_dead;
@@ -320,28 +332,18 @@ walk_next(Walk *walk, int64 work_limit)
 
 		if (result != WALK_MATCH)
 			return result;
-		if (!walk->needs_heap && is_visible(walk))
-		{
-			/* As the tuple is not fetched, the lock is on all of its page. */
-			PredicateLockPage(walk->table->relation, ItemPointerGetBlockNumber(&walk->tid),
-							  walk->snapshot);
+		if (!walk->needs_heap && walk_is_visible(walk))
 			return WALK_MATCH;
-		}
 		if (fetch_entry(walk))
 			return WALK_MATCH;
 	}
 }
 
-/* A column of the last match: one that was said to be needed, or that the index has. */
+/* A column of the last match that the index has. */
 Datum
 walk_value(Walk *walk, AttrNumber column, bool *isnull)
 {
-	int position = direct_position(walk->index, column);
-
-	if (position > 0)
-		return entry_value(walk, walk->entry, position, isnull);
-	Assert(walk->needs_column);
-	return slot_getattr(walk->fetch.slot, column, isnull);
+	return entry_value(walk, walk->entry, direct_position(walk->index, column), isnull);
 }
 
 void

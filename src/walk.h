@@ -73,11 +73,12 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_need_column(Walk *walk, AttrNumber column);
-extern int64 walk_most_work(const Walk *walk);
+extern int64 walk_whole_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
 extern void walk_resume_stream(Walk *walk, int stream, Datum from);
 extern WalkResult walk_next_entry(Walk *walk, int64 work_limit);
+extern bool walk_is_visible(Walk *walk);
 extern WalkResult walk_next(Walk *walk, int64 work_limit);
 extern Datum walk_value(Walk *walk, AttrNumber column, bool *isnull);
 extern void walk_end(Walk *walk);
