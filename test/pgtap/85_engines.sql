@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(65);
+select plan(66);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -302,6 +302,8 @@ select results_eq(
   $$select id from batches.list_batches(user_id => '{many}', open => true, order_by => 'device_type', "offset" => 7300, "limit" => 400)$$,
   $$select id from batches.batch where user_id = 'many' and open order by device_type desc, id desc offset 7300$$,
   'and the last page is the right one');
+select is((select count(*) from batches.list_batches(user_id => '{many}', open => true, "limit" => null)), 7500::bigint,
+          'and all are listed');
 reset work_mem;
 rollback to s;
 
