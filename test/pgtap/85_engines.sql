@@ -302,7 +302,8 @@ select results_eq(
   $$select id from batches.list_batches(user_id => '{many}', open => true, order_by => 'device_type', "offset" => 7300, "limit" => 400)$$,
   $$select id from batches.batch where user_id = 'many' and open order by device_type desc, id desc offset 7300$$,
   'and the last page is the right one');
-select is((select count(*) from batches.list_batches(user_id => '{many}', open => true, "limit" => null)), 7500::bigint,
+set local work_mem = '128kB';
+select is((select count(*) from batches.list_batches(user_id => '{many}', open => true, order_by => 'device_type', "limit" => null)), 7500::bigint,
           'and all are listed');
 reset work_mem;
 rollback to s;
