@@ -113,15 +113,16 @@ tag_walk_find_work(TagWalk *walk)
 static TIDBitmap *
 read_index(TagWalk *walk)
 {
-	Oid operator= OID_ARRAY_CONTAINS_OP;
+	Oid operator_oid = OID_ARRAY_CONTAINS_OP;
 	ArrayType *wanted = construct_array(&walk->tag->element, 1, TEXTOID, -1, false, TYPALIGN_INT);
 	IndexScanDesc scan = begin_bitmap_scan(walk->index, walk->snapshot, 1);
 	TIDBitmap *bitmap = tbm_create(work_mem * (Size) 1024, NULL);
 	ScanKeyData key;
 
-	ScanKeyEntryInitialize(
-		&key, 0, 1, get_op_opfamily_strategy(operator, walk->index->rd_opfamily[0]), ANYARRAYOID,
-		walk->index->rd_indcollation[0], get_opcode(operator), PointerGetDatum(wanted));
+	ScanKeyEntryInitialize(&key, 0, 1,
+						   get_op_opfamily_strategy(operator_oid, walk->index->rd_opfamily[0]),
+						   ANYARRAYOID, walk->index->rd_indcollation[0], get_opcode(operator_oid),
+						   PointerGetDatum(wanted));
 	index_rescan(scan, &key, 1, NULL, 0);
 	index_getbitmap(scan, bitmap);
 	index_endscan(scan);

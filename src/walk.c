@@ -113,12 +113,12 @@ add_key(Walk *walk, ScanKey keys, int *nkeys, int position, StrategyNumber strat
 	Relation index = walk->index->relation;
 	Oid family = index->rd_opfamily[position];
 	Oid type = index->rd_opcintype[position];
-	Oid operator= get_opfamily_member(family, type, type, strategy);
+	Oid operator_oid = get_opfamily_member(family, type, type, strategy);
 
-	if (!OidIsValid(operator))
+	if (!OidIsValid(operator_oid))
 		elog(ERROR, "missing operator %d(%u,%u) in opfamily %u", strategy, type, type, family);
 	ScanKeyEntryInitialize(&keys[(*nkeys)++], 0, position + 1, strategy, type,
-						   index->rd_indcollation[position], get_opcode(operator), value);
+						   index->rd_indcollation[position], get_opcode(operator_oid), value);
 }
 
 /* Opens a stream of a walk without a direction. */
