@@ -120,6 +120,21 @@ add_tid(Gather *gather, ItemPointer tid)
 	gather->tids[gather->ntids++] = *tid;
 }
 
+/* Counts the blocks of the tuples that have to be fetched. */
+static void
+add_block(Gather *gather, BlockNumber block)
+{
+	uint8 bit = 1 << (block % BITS_PER_BYTE);
+
+	if (block >= gather->scan->nblocks)
+		return;
+	if (gather->blocks == NULL)
+		gather->blocks = palloc0(gather->scan->nblocks / BITS_PER_BYTE + 1);
+	if ((gather->blocks[block / BITS_PER_BYTE] & bit) == 0)
+		gather->nblocks++;
+	gather->blocks[block / BITS_PER_BYTE] |= bit;
+}
+
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
 static bool
 fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
@@ -211,6 +226,7 @@ gather_find(Gather *gather, int64 work_limit)
 				break;
 			case WALK_MATCH:
 				add_tid(gather, &walk->tid);
+				add_block(gather, ItemPointerGetBlockNumber(&walk->tid));
 				break;
 		}
 	}
@@ -255,14 +271,18 @@ gather_restart(Gather *gather)
 	gather->started = false;
 	gather->walk.work = 0;
 	gather->ntids = 0;
+	if (gather->blocks != NULL)
+		pfree(gather->blocks);
+	gather->blocks = NULL;
+	gather->nblocks = 0;
 	gather->sized = false;
 }
 
-/* The work of fetching so many tuples in their order: they are on one page each at most. */
+/* The work of fetching so many tuples in the order of their places. */
 int64
-fetch_work(const IndexScan *scan, int64 ntuples)
+fetch_work(int64 ntuples, int64 nblocks)
 {
-	return ntuples * WORK_TUPLE + Min(ntuples, scan->nblocks) * WORK_BLOCK;
+	return ntuples * WORK_TUPLE + nblocks * WORK_BLOCK;
 }
 
 /* Finds out what work a gather may take to walk, by the statistics. */
@@ -284,7 +304,7 @@ gather_estimate(Gather *gather)
 int64
 gather_work_found(const Gather *gather)
 {
-	return gather->walk.work + fetch_work(gather->scan, gather->ntids);
+	return gather->walk.work + fetch_work(gather->ntids, gather->nblocks);
 }
 
 /* What a gather may have left to do; much, if nothing is known of that. */
@@ -296,7 +316,7 @@ gather_work_left(const Gather *gather)
 
 	if (gather->tags != NULL)
 		return tag_walk_has_found(gather->tags)
-				   ? fetch_work(gather->scan, tag_walk_count(gather->tags))
+				   ? fetch_work(tag_walk_count(gather->tags), tag_walk_blocks(gather->tags))
 				   : NO_WORK_LIMIT;
 	if (walk->needs_heap)
 		return gather->sized ? gather->known_work : NO_WORK_LIMIT;

@@ -27,6 +27,8 @@ typedef struct Gather
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
+	uint8 *blocks; /* a bit for each block of the table: whether some of them are on it */
+	int64 nblocks;
 	bool sized; /* all are found, or as many as there is memory for, or their number is known */
 	int64 known_work;
 	int64 expected_work; /* of walking; 0: not asked for */
@@ -41,7 +43,7 @@ typedef struct Gather
 	bool full; /* the last one wanted is at wanted - 1 */
 } Gather;
 
-extern int64 fetch_work(const IndexScan *scan, int64 ntuples);
+extern int64 fetch_work(int64 ntuples, int64 nblocks);
 extern bool gather_entries(Gather *gather, int64 work_limit);
 extern bool gather_find(Gather *gather, int64 work_limit);
 extern bool gather_tuples(Gather *gather);

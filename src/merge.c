@@ -224,6 +224,8 @@ merge_work_left(const Merge *merge)
 
 	if (merge->nread > 0)
 		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
+	else if (merge->walk.work == 0 && !walk_is_filtered(&merge->walk))
+		expected = wanted * WORK_STEP + (double) merge->walk.nstreams * WORK_DESCENT;
 	return (int64) Max(Min(expected, most), 0);
 }
 

@@ -89,7 +89,8 @@ add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *r
 	{
 		gather->sized = true;
 		gather->known_work =
-			gather->walk.nstreams * (int64) WORK_DESCENT + fetch_work(scan, gather->walk.nstreams);
+			gather->walk.nstreams * (int64) WORK_DESCENT +
+			fetch_work(gather->walk.nstreams, Min(gather->walk.nstreams, scan->nblocks));
 	}
 	race->ngathers++;
 }
@@ -274,18 +275,19 @@ race_begin(Race *race, IndexScan *scan, bool for_page)
 		race->tags->room = room;
 }
 
-/* The least work that any other way than a gather has left. */
+/* The least work that any other way than this one, a merge or a gather, has left. */
 static int64
-least_work_left(const Race *race, const Gather *gather)
+least_work_left(const Race *race, const void *way)
 {
 	int64 least = NO_WORK_LIMIT;
 
 	for (int i = 0; i < race->nmerges; i++)
-		least = Min(least, merge_work_left(&race->merges[i]));
+		if (&race->merges[i] != way)
+			least = Min(least, merge_work_left(&race->merges[i]));
 	for (int i = 0; i < race->ngathers; i++)
-		if (&race->gathers[i] != gather)
+		if (&race->gathers[i] != way)
 			least = Min(least, gather_work_left(&race->gathers[i]));
-	if (race->tags != NULL && race->tags != gather)
+	if (race->tags != NULL && race->tags != way)
 		least = Min(least, gather_work_left(race->tags));
 	return least;
 }
@@ -341,14 +343,21 @@ gather_share(const Race *race, const Gather *gather, int64 work_limit)
 	return work_limit;
 }
 
-/* Whether it is a gather's turn to go through to its end. */
+/* Whether it is the turn of a way with so much left to go through to its end. */
 static bool
-is_time_to_finish(const Race *race, const Gather *gather, int64 work_limit)
+is_time_to_finish(const Race *race, const void *way, int64 left, int64 work_limit)
 {
-	int64 left = gather_work_left(gather);
-
 	return left <= work_limit ||
-		   (left <= PATIENCE * work_limit && left <= least_work_left(race, gather));
+		   (left <= PATIENCE * work_limit && left <= least_work_left(race, way));
+}
+
+/* Goes on with a merge; returns whether its page is complete. */
+static bool
+advance_merge(Race *race, Merge *merge, int64 work_limit)
+{
+	if (is_time_to_finish(race, merge, merge_work_left(merge), work_limit))
+		work_limit *= PATIENCE;
+	return !is_too_early(&merge->walk, work_limit) && merge_advance(merge, work_limit);
 }
 
 /* Goes on with a gather; returns whether it has all. */
@@ -356,7 +365,7 @@ static bool
 advance_gather(Race *race, Gather *gather, int64 work_limit)
 {
 	int64 share = gather_share(race, gather, work_limit);
-	bool finishes = is_time_to_finish(race, gather, work_limit);
+	bool finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
 
 	if (!finishes && is_too_early(&gather->walk, share))
 		return false;
@@ -370,7 +379,7 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 		gather->known_work =
 			gather->stream == gather->walk.nstreams ? gather_work_found(gather) : NO_WORK_LIMIT;
 		gather->sized = true;
-		finishes = is_time_to_finish(race, gather, work_limit);
+		finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
 	}
 	return finishes && gather_tuples(gather);
 }
@@ -391,8 +400,42 @@ advance_tags(Race *race, int64 work_limit)
 		tag_walk_find(tags);
 		use_tags(race);
 	}
-	return !race->tags->gave_up && is_time_to_finish(race, race->tags, work_limit) &&
+	return !race->tags->gave_up &&
+		   is_time_to_finish(race, race->tags, gather_work_left(race->tags), work_limit) &&
 		   gather_tagged(race->tags);
+}
+
+/* Goes on with the merges; returns one whose page is complete, or NULL. */
+static Merge *
+advance_merges(Race *race, int64 work_limit)
+{
+	for (int i = 0; i < race->nmerges; i++)
+		if (advance_merge(race, &race->merges[i], work_limit))
+			return &race->merges[i];
+	return NULL;
+}
+
+/*
+ * Goes on with the gathers, or only with those whose turn it is to go through to their
+ * ends; returns one that has all, or NULL.
+ */
+static Gather *
+advance_gathers(Race *race, bool finishing, int64 work_limit)
+{
+	for (int i = 0; i < race->ngathers; i++)
+	{
+		Gather *gather = &race->gathers[i];
+
+		if ((!finishing || is_time_to_finish(race, gather, gather_work_left(gather), work_limit)) &&
+			advance_gather(race, gather, work_limit))
+			return gather;
+	}
+	if (race->tags != NULL &&
+		(!finishing ||
+		 is_time_to_finish(race, race->tags, gather_work_left(race->tags), work_limit)) &&
+		advance_tags(race, work_limit))
+		return race->tags;
+	return NULL;
 }
 
 /*
@@ -411,24 +454,10 @@ race_run(Race *race, Merge **merge, Gather **gather)
 		if (limit == ESTIMATING_TURN)
 			for (int i = 0; i < race->ngathers; i++)
 				gather_estimate(&race->gathers[i]);
-		for (int i = 0; i < race->nmerges; i++)
-			if (!is_too_early(&race->merges[i].walk, limit) &&
-				merge_advance(&race->merges[i], limit))
-			{
-				*merge = &race->merges[i];
-				return;
-			}
-		for (int i = 0; i < race->ngathers; i++)
-			if (advance_gather(race, &race->gathers[i], limit))
-			{
-				*gather = &race->gathers[i];
-				return;
-			}
-		if (race->tags != NULL && advance_tags(race, limit))
-		{
-			*gather = race->tags;
+		if ((*gather = advance_gathers(race, true, limit)) != NULL ||
+			(*merge = advance_merges(race, limit)) != NULL ||
+			(*gather = advance_gathers(race, false, limit)) != NULL)
 			return;
-		}
 		drop_gathers(race);
 	}
 }

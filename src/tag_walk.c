@@ -45,7 +45,8 @@ struct TagWalk
 	bool found;
 	bool exact; /* else there are some that may not have the tag */
 	BlockNumber nblocks;
-	int64 *starts; /* where the offsets of a block begin; one more for the end */
+	BlockNumber nfilled; /* blocks that have some */
+	int64 *starts;       /* where the offsets of a block begin; one more for the end */
 	OffsetNumber *offsets;
 
 	BlockNumber block;
@@ -103,7 +104,7 @@ tag_walk_find_work(TagWalk *walk)
 
 		if (class->reltuples >= 0 && class->relpages > 0)
 			density = class->reltuples / class->relpages;
-		walk->find_work = WORK_DESCENT + WORK_ENTRY * density *
+		walk->find_work = WORK_DESCENT + WORK_TAGGED * density *
 											 estimate_tag_share(walk->table, walk->tag) *
 											 RelationGetNumberOfBlocks(walk->table->relation);
 	}
@@ -160,6 +161,7 @@ tag_walk_find(TagWalk *walk)
 			size = 2 * size + noffsets;
 			walk->offsets = repalloc_huge(walk->offsets, sizeof(OffsetNumber) * size);
 		}
+		walk->nfilled++;
 		memcpy(walk->offsets + n, offsets, sizeof(OffsetNumber) * noffsets);
 		n += noffsets;
 	}
@@ -202,6 +204,13 @@ int64
 tag_walk_count(const TagWalk *walk)
 {
 	return walk->starts[walk->nblocks];
+}
+
+/* On how many blocks they are. */
+BlockNumber
+tag_walk_blocks(const TagWalk *walk)
+{
+	return walk->nfilled;
 }
 
 void

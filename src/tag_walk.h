@@ -13,6 +13,7 @@ extern void tag_walk_find(TagWalk *walk);
 extern bool tag_walk_has_found(const TagWalk *walk);
 extern bool tag_walk_is_exact(const TagWalk *walk);
 extern int64 tag_walk_count(const TagWalk *walk);
+extern BlockNumber tag_walk_blocks(const TagWalk *walk);
 extern void tag_walk_rewind(TagWalk *walk);
 extern bool tag_walk_next(TagWalk *walk, ItemPointer tid);
 

@@ -79,6 +79,13 @@ walk_need_column(Walk *walk, AttrNumber column)
 	walk->needs_heap = true;
 }
 
+/* Whether entries of the streams may be no matches. */
+bool
+walk_is_filtered(const Walk *walk)
+{
+	return walk->nindex_conditions > 0 || walk->needs_heap || walk->tags != NULL;
+}
+
 /*
  * What work it takes to walk through the whole index, if nothing has to be fetched, by
  * the number of its entries as they were counted last and its size now.

@@ -16,6 +16,7 @@
 /* What reading costs, in entries of a leaf page passed over. */
 #define WORK_ENTRY 1
 #define WORK_STEP 3     /* of an index scan, from one entry to the next */
+#define WORK_TAGGED 4   /* adding an entry of an index on the tags to a bitmap */
 #define WORK_TUPLE 5    /* fetching a tuple */
 #define WORK_BLOCK 20   /* finding its page */
 #define WORK_DESCENT 80 /* finding a place in an index */
@@ -73,6 +74,7 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_need_column(Walk *walk, AttrNumber column);
+extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
