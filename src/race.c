@@ -327,15 +327,15 @@ is_too_early(const Walk *walk, int64 work_limit)
 }
 
 /*
- * What a gather does in a turn: less beside a merge that promises to finish soon, and if
- * it is expected to take long.
+ * What a gather does in a turn: less if it is expected to take long, and beside a merge
+ * that promises to finish soon, unless it is expected to know now what it has left.
  */
 static int64
 gather_share(const Race *race, const Gather *gather, int64 work_limit)
 {
 	if (gather->expected_work > PATIENCE * work_limit)
 		return work_limit / (2 * PATIENCE);
-	if (race->nmerges == 0)
+	if (race->nmerges == 0 || (gather->expected_work > 0 && gather->expected_work <= work_limit))
 		return work_limit;
 	for (int i = 0; i < race->nmerges; i++)
 		if (merge_work_left(&race->merges[i]) <= PROMISING * work_limit)
@@ -351,13 +351,25 @@ is_time_to_finish(const Race *race, const void *way, int64 left, int64 work_limi
 		   (left <= PATIENCE * work_limit && left <= least_work_left(race, way));
 }
 
+/*
+ * How far a way that has done some work may go in its turn. What it has left is a guess:
+ * it has to give way again where that was much too low.
+ */
+static int64
+turn_end(const Race *race, const void *way, int64 done, int64 left, int64 work_limit)
+{
+	if (!is_time_to_finish(race, way, left, work_limit))
+		return work_limit;
+	return Max(work_limit, Min(PATIENCE * work_limit, done + 2 * left));
+}
+
 /* Goes on with a merge; returns whether its page is complete. */
 static bool
 advance_merge(Race *race, Merge *merge, int64 work_limit)
 {
-	if (is_time_to_finish(race, merge, merge_work_left(merge), work_limit))
-		work_limit *= PATIENCE;
-	return !is_too_early(&merge->walk, work_limit) && merge_advance(merge, work_limit);
+	int64 end = turn_end(race, merge, merge->walk.work, merge_work_left(merge), work_limit);
+
+	return !is_too_early(&merge->walk, end) && merge_advance(merge, end);
 }
 
 /* Goes on with a gather; returns whether it has all. */
@@ -365,12 +377,14 @@ static bool
 advance_gather(Race *race, Gather *gather, int64 work_limit)
 {
 	int64 share = gather_share(race, gather, work_limit);
-	bool finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
+	int64 left = gather_work_left(gather);
+	bool finishes = is_time_to_finish(race, gather, left, work_limit);
 
 	if (!finishes && is_too_early(&gather->walk, share))
 		return false;
 	if (!gather->walk.needs_heap)
-		return gather_entries(gather, finishes ? PATIENCE * work_limit : share);
+		return gather_entries(
+			gather, finishes ? turn_end(race, gather, gather->walk.work, left, work_limit) : share);
 	if (!gather->sized)
 	{
 		if (!gather_find(gather, share))
