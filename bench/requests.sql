@@ -147,8 +147,10 @@ begin
   end loop;
 end $$;
 
--- The finished documents.
+-- What is finished: the documents, and the rows of a page.
 create table bench.document (number integer primary key, document text);
+create table bench.page as select 0 as number, * from batches.list_batches("limit" => 1) with no data;
+create index on bench.page (number);
 
 create function bench.arguments(r bench.request) returns text language sql stable
   return array_to_string(r.arguments || array[format('order_by => %L', r.order_by),
@@ -171,8 +173,10 @@ begin
     return format('select batches.get_all_batches(%s);', bench.arguments(r));
   elsif contender = 'rows' then
     return format('select * from batches.list_batches(%s);', bench.arguments(r));
-  elsif contender = 'floor' then
+  elsif contender = 'stored_document' then
     return format('select document from bench.document where number = %s;', r.number);
+  elsif contender = 'stored_rows' then
+    return format('select * from bench.page where number = %s;', r.number);
   end if;
   condition := array_to_string(
     (case when projects like '%uuid[]' then 'batch.project_id = any (' || projects || ')' else 'batch.project_id = ' || projects end)
@@ -184,4 +188,14 @@ begin
                            direction, direction)),
     '@offset@', r.page_offset::text),
     '@projects@', case when projects like '%uuid[]' then projects else 'array[' || projects || '::uuid]' end) || ';';
+end $$;
+
+-- Stores what is finished of a request, whose user is the session's.
+create procedure bench.store(number integer) language plpgsql as $$
+declare
+  stored bench.request := (select r from bench.request r where r.number = store.number);
+begin
+  execute format('insert into bench.document %s', replace(bench.statement(stored, 'document'), 'select ', format('select %s, ', number)));
+  execute format('insert into bench.page %s', replace(bench.statement(stored, 'rows'), 'select ', format('select %s, ', number)));
+  analyze bench.page;
 end $$;
