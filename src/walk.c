@@ -23,6 +23,10 @@
 /* The stream's value, the range's two ends, and where to resume */
 #define MAX_KEYS 4
 
+/* Where the visibility map's pages end; if it were elsewhere, it would only take longer. */
+#define BLOCKS_PER_MAP_PAGE                                                                        \
+	((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
+
 /*
  * Prepares a walk over what meets the conditions. With a list, which is on the
  * index's first column, there is a stream for each of its values. A direction is for
@@ -41,7 +45,8 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 	walk->direction = direction;
 	walk->nstreams = list == NULL ? 1 : list->nvalues;
 	walk->list = list;
-	walk->map_buffer = InvalidBuffer;
+	for (int i = 0; i < N_MAP_BUFFERS; i++)
+		walk->map_buffers[i] = InvalidBuffer;
 	walk->visible_block = InvalidBlockNumber;
 	fetch_init(&walk->fetch, table->relation, walk->snapshot);
 	walk->index_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
@@ -276,10 +281,11 @@ bool
 walk_is_visible(Walk *walk)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&walk->tid);
+	Buffer *map_buffer = &walk->map_buffers[block / BLOCKS_PER_MAP_PAGE % N_MAP_BUFFERS];
 
 	if (walk->leaves != NULL && block == walk->visible_block)
 		return true;
-	if (!VM_ALL_VISIBLE(walk->table->relation, block, &walk->map_buffer))
+	if (!VM_ALL_VISIBLE(walk->table->relation, block, map_buffer))
 		return false;
 	/* As the tuple is not fetched, the lock is on all of its page. */
 	PredicateLockPage(walk->table->relation, block, walk->snapshot);
@@ -361,6 +367,7 @@ walk_end(Walk *walk)
 	if (walk->scan != NULL)
 		index_endscan(walk->scan);
 	fetch_end(&walk->fetch);
-	if (BufferIsValid(walk->map_buffer))
-		ReleaseBuffer(walk->map_buffer);
+	for (int i = 0; i < N_MAP_BUFFERS; i++)
+		if (BufferIsValid(walk->map_buffers[i]))
+			ReleaseBuffer(walk->map_buffers[i]);
 }

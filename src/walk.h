@@ -24,6 +24,12 @@
 /* More than any walk takes. The limits that are multiples of others stay below. */
 #define NO_WORK_LIMIT (PG_INT64_MAX / 32)
 
+/*
+ * How many pages of the visibility map a walk has at hand. One is for 256 MB of the table,
+ * and entries that are neighbours need not be of tuples that are.
+ */
+#define N_MAP_BUFFERS 16
+
 typedef struct TagWalk TagWalk;
 
 typedef enum WalkResult
@@ -66,7 +72,7 @@ typedef struct Walk
 	IndexTuple entry;    /* the last one */
 	ItemPointerData tid; /* where its chain of updates begins */
 	Fetch fetch;
-	Buffer map_buffer;
+	Buffer map_buffers[N_MAP_BUFFERS];
 	BlockNumber visible_block; /* the last one seen to be visible to everybody */
 	int64 work;
 } Walk;
