@@ -12,6 +12,9 @@
 #include "estimate.h"
 #include "gather.h"
 
+/* Below that, on how many blocks tuples are is not worth being counted. */
+#define FEW_TUPLES 1000
+
 /* The value of a column in the last match of a gather: in its tuple, or in its entry. */
 static Datum
 gathered_value(Gather *gather, bool fetched, AttrNumber column, bool *isnull)
@@ -120,19 +123,34 @@ add_tid(Gather *gather, ItemPointer tid)
 	gather->tids[gather->ntids++] = *tid;
 }
 
-/* Counts the blocks of the tuples that have to be fetched. */
+/* Counts the blocks of the tuples that were found. Few are taken to be on one each. */
 static void
-add_block(Gather *gather, BlockNumber block)
+count_blocks(Gather *gather)
 {
-	uint8 bit = 1 << (block % BITS_PER_BYTE);
+	BlockNumber nblocks = gather->scan->nblocks;
 
-	if (block >= gather->scan->nblocks)
+	if (gather->ntids < FEW_TUPLES)
+	{
+		gather->nblocks = gather->ntids;
 		return;
+	}
 	if (gather->blocks == NULL)
-		gather->blocks = palloc0(gather->scan->nblocks / BITS_PER_BYTE + 1);
-	if ((gather->blocks[block / BITS_PER_BYTE] & bit) == 0)
+	{
+		gather->blocks =
+			palloc_extended(nblocks / BITS_PER_BYTE + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+		gather->ncounted = 0;
+		gather->nblocks = 0;
+	}
+	for (; gather->ncounted < gather->ntids; gather->ncounted++)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&gather->tids[gather->ncounted]);
+		uint8 bit = 1 << (block % BITS_PER_BYTE);
+
+		if (block >= nblocks || (gather->blocks[block / BITS_PER_BYTE] & bit) != 0)
+			continue;
+		gather->blocks[block / BITS_PER_BYTE] |= bit;
 		gather->nblocks++;
-	gather->blocks[block / BITS_PER_BYTE] |= bit;
+	}
 }
 
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
@@ -226,7 +244,7 @@ gather_find(Gather *gather, int64 work_limit)
 				break;
 			case WALK_MATCH:
 				add_tid(gather, &walk->tid);
-				add_block(gather, ItemPointerGetBlockNumber(&walk->tid));
+				count_blocks(gather);
 				break;
 		}
 	}
@@ -263,6 +281,20 @@ gather_tagged(Gather *gather)
 	return true;
 }
 
+static void
+forget_tuples(Gather *gather)
+{
+	if (gather->tids != NULL)
+		pfree(gather->tids);
+	gather->tids = NULL;
+	gather->ntids = 0;
+	gather->tids_size = 0;
+	if (gather->blocks != NULL)
+		pfree(gather->blocks);
+	gather->blocks = NULL;
+	gather->nblocks = 0;
+}
+
 /* Begins again, after the walk has learned to tell more. */
 void
 gather_restart(Gather *gather)
@@ -270,11 +302,7 @@ gather_restart(Gather *gather)
 	gather->stream = 0;
 	gather->started = false;
 	gather->walk.work = 0;
-	gather->ntids = 0;
-	if (gather->blocks != NULL)
-		pfree(gather->blocks);
-	gather->blocks = NULL;
-	gather->nblocks = 0;
+	forget_tuples(gather);
 	gather->sized = false;
 }
 
@@ -330,7 +358,5 @@ gather_end(Gather *gather)
 {
 	walk_end(&gather->walk);
 	fetch_end(&gather->fetch);
-	if (gather->tids != NULL)
-		pfree(gather->tids);
-	gather->tids = NULL;
+	forget_tuples(gather);
 }

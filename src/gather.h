@@ -27,7 +27,8 @@ typedef struct Gather
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
-	uint8 *blocks; /* a bit for each block of the table: whether some of them are on it */
+	uint8 *blocks;  /* a bit for each block of the table: whether some of them are on it */
+	int64 ncounted; /* of the tuples */
 	int64 nblocks;
 	bool sized; /* all are found, or as many as there is memory for, or their number is known */
 	int64 known_work;
