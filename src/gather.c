@@ -12,9 +12,6 @@
 #include "estimate.h"
 #include "gather.h"
 
-/* Below that, on how many blocks tuples are is not worth being counted. */
-#define FEW_TUPLES 1000
-
 /* The value of a column in the last match of a gather: in its tuple, or in its entry. */
 static Datum
 gathered_value(Gather *gather, bool fetched, AttrNumber column, bool *isnull)
@@ -24,10 +21,16 @@ gathered_value(Gather *gather, bool fetched, AttrNumber column, bool *isnull)
 	return walk_value(&gather->walk, column, isnull);
 }
 
-static int
+/* As ItemPointerCompare(), but inlined. */
+static inline int
 compare_tids(const ItemPointerData *a, const ItemPointerData *b)
 {
-	return ItemPointerCompare(unconstify(ItemPointerData *, a), unconstify(ItemPointerData *, b));
+	BlockNumber a_block = ItemPointerGetBlockNumberNoCheck(a);
+	BlockNumber b_block = ItemPointerGetBlockNumberNoCheck(b);
+
+	if (a_block != b_block)
+		return a_block < b_block ? -1 : 1;
+	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
 }
 
 #define ST_SORT sort_tids
@@ -123,36 +126,6 @@ add_tid(Gather *gather, ItemPointer tid)
 	gather->tids[gather->ntids++] = *tid;
 }
 
-/* Counts the blocks of the tuples that were found. Few are taken to be on one each. */
-static void
-count_blocks(Gather *gather)
-{
-	BlockNumber nblocks = gather->scan->nblocks;
-
-	if (gather->ntids < FEW_TUPLES)
-	{
-		gather->nblocks = gather->ntids;
-		return;
-	}
-	if (gather->blocks == NULL)
-	{
-		gather->blocks =
-			palloc_extended(nblocks / BITS_PER_BYTE + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-		gather->ncounted = 0;
-		gather->nblocks = 0;
-	}
-	for (; gather->ncounted < gather->ntids; gather->ncounted++)
-	{
-		BlockNumber block = ItemPointerGetBlockNumber(&gather->tids[gather->ncounted]);
-		uint8 bit = 1 << (block % BITS_PER_BYTE);
-
-		if (block >= nblocks || (gather->blocks[block / BITS_PER_BYTE] & bit) != 0)
-			continue;
-		gather->blocks[block / BITS_PER_BYTE] |= bit;
-		gather->nblocks++;
-	}
-}
-
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
 static bool
 fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
@@ -175,8 +148,7 @@ fetch_found(Gather *gather)
 
 	sort_tids(gather->tids, gather->ntids);
 	for (int64 i = 0; i < gather->ntids; i++)
-		if ((walk->tags == NULL || tag_walk_has(walk->tags, &gather->tids[i])) &&
-			!fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions))
+		if (!fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions))
 			return false;
 	gather->ntids = 0;
 	return true;
@@ -220,6 +192,35 @@ gather_entries(Gather *gather, int64 work_limit)
 	return fetch_found(gather);
 }
 
+/* The work of fetching so many tuples in the order of their places. */
+int64
+fetch_work(int64 ntuples, int64 nblocks)
+{
+	return ntuples * WORK_TUPLE + nblocks * WORK_BLOCK;
+}
+
+/* Whether a gather that fetches knows where all of its tuples are. */
+static bool
+has_found_all(const Gather *gather)
+{
+	return gather->walk.needs_heap && gather->sized && gather->stream == gather->walk.nstreams;
+}
+
+/* Puts the tuples found in order, and tells what is left to do. */
+static void
+set_known_work(Gather *gather)
+{
+	int64 nblocks = 0;
+
+	sort_tids(gather->tids, gather->ntids);
+	for (int64 i = 0; i < gather->ntids; i++)
+		nblocks += i == 0 || ItemPointerGetBlockNumber(&gather->tids[i]) !=
+								 ItemPointerGetBlockNumber(&gather->tids[i - 1]);
+	gather->sized = true;
+	/* What did not fit into memory may be any number of times as much. */
+	gather->known_work = has_found_all(gather) ? fetch_work(gather->ntids, nblocks) : NO_WORK_LIMIT;
+}
+
 /*
  * Finds out where the tuples are that have to be fetched. Returns whether all are
  * found, or as many as there is memory for.
@@ -244,11 +245,35 @@ gather_find(Gather *gather, int64 work_limit)
 				break;
 			case WALK_MATCH:
 				add_tid(gather, &walk->tid);
-				count_blocks(gather);
 				break;
 		}
 	}
+	set_known_work(gather);
 	return true;
+}
+
+/*
+ * Leaves of the tuples found those that another gather has found, too. A row that the
+ * snapshot sees has its entries in all indexes for the same tuple, so a row of the request
+ * is in both.
+ */
+void
+gather_narrow(Gather *gather, const Gather *other)
+{
+	int64 n = 0;
+	int64 j = 0;
+
+	if (!has_found_all(gather) || !has_found_all(other))
+		return;
+	for (int64 i = 0; i < gather->ntids; i++)
+	{
+		while (j < other->ntids && compare_tids(&other->tids[j], &gather->tids[i]) < 0)
+			j++;
+		if (j < other->ntids && compare_tids(&other->tids[j], &gather->tids[i]) == 0)
+			gather->tids[n++] = gather->tids[i];
+	}
+	gather->ntids = n;
+	set_known_work(gather);
 }
 
 /* Finds and fetches all that is left. Returns whether it has all. */
@@ -289,28 +314,33 @@ forget_tuples(Gather *gather)
 	gather->tids = NULL;
 	gather->ntids = 0;
 	gather->tids_size = 0;
-	if (gather->blocks != NULL)
-		pfree(gather->blocks);
-	gather->blocks = NULL;
-	gather->nblocks = 0;
 }
 
-/* Begins again, after the walk has learned to tell more. */
+/* Lets the tag be told from where a tuple is, from here on. */
 void
-gather_restart(Gather *gather)
+gather_use_tags(Gather *gather, const TagWalk *tags)
 {
-	gather->stream = 0;
-	gather->started = false;
-	gather->walk.work = 0;
-	forget_tuples(gather);
-	gather->sized = false;
-}
+	Walk *walk = &gather->walk;
+	bool fetches = walk->needs_heap;
+	int64 n = 0;
 
-/* The work of fetching so many tuples in the order of their places. */
-int64
-fetch_work(int64 ntuples, int64 nblocks)
-{
-	return ntuples * WORK_TUPLE + nblocks * WORK_BLOCK;
+	walk_use_tags(walk, tags);
+	if (fetches && !walk->needs_heap)
+	{
+		/* Nothing has to be fetched any more: it begins again. */
+		gather->stream = 0;
+		gather->started = false;
+		walk->work = 0;
+		gather->sized = false;
+		forget_tuples(gather);
+		return;
+	}
+	for (int64 i = 0; i < gather->ntids; i++)
+		if (tag_walk_has(tags, &gather->tids[i]))
+			gather->tids[n++] = gather->tids[i];
+	gather->ntids = n;
+	if (has_found_all(gather))
+		set_known_work(gather);
 }
 
 /* Finds out what work a gather may take to walk, by the statistics. */
@@ -328,11 +358,13 @@ gather_estimate(Gather *gather)
 	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * WORK_ENTRY);
 }
 
-/* The work of a gather that fetches, as far as it is known. */
+/* The least work of a gather that fetches what it has found up to now. */
 int64
 gather_work_found(const Gather *gather)
 {
-	return gather->walk.work + fetch_work(gather->ntids, gather->nblocks);
+	if (gather->sized && gather->known_work < NO_WORK_LIMIT)
+		return gather->known_work;
+	return gather->walk.work + fetch_work(gather->ntids, 0);
 }
 
 /* What a gather may have left to do; much, if nothing is known of that. */

@@ -27,11 +27,8 @@ typedef struct Gather
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
-	uint8 *blocks;  /* a bit for each block of the table: whether some of them are on it */
-	int64 ncounted; /* of the tuples */
-	int64 nblocks;
 	bool sized; /* all are found, or as many as there is memory for, or their number is known */
-	int64 known_work;
+	int64 known_work;    /* of fetching them, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
 
@@ -47,9 +44,10 @@ typedef struct Gather
 extern int64 fetch_work(int64 ntuples, int64 nblocks);
 extern bool gather_entries(Gather *gather, int64 work_limit);
 extern bool gather_find(Gather *gather, int64 work_limit);
+extern void gather_narrow(Gather *gather, const Gather *other);
+extern void gather_use_tags(Gather *gather, const TagWalk *tags);
 extern bool gather_tuples(Gather *gather);
 extern bool gather_tagged(Gather *gather);
-extern void gather_restart(Gather *gather);
 extern void gather_sort(Gather *gather);
 extern void gather_estimate(Gather *gather);
 extern int64 gather_work_found(const Gather *gather);

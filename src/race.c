@@ -134,14 +134,7 @@ use_tags(Race *race)
 	for (int i = 0; i < race->nmerges; i++)
 		walk_use_tags(&race->merges[i].walk, tags);
 	for (int i = 0; i < race->ngathers; i++)
-	{
-		Gather *gather = &race->gathers[i];
-		bool fetches = gather->walk.needs_heap;
-
-		walk_use_tags(&gather->walk, tags);
-		if (fetches && !gather->walk.needs_heap)
-			gather_restart(gather);
-	}
+		gather_use_tags(&race->gathers[i], tags);
 }
 
 /* Adds a gather by an index on the tags. */
@@ -389,10 +382,9 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 	{
 		if (!gather_find(gather, share))
 			return false;
-		/* What did not fit into memory may be any number of times as much. */
-		gather->known_work =
-			gather->stream == gather->walk.nstreams ? gather_work_found(gather) : NO_WORK_LIMIT;
-		gather->sized = true;
+		for (int i = 0; i < race->ngathers; i++)
+			if (&race->gathers[i] != gather)
+				gather_narrow(gather, &race->gathers[i]);
 		finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
 	}
 	return finishes && gather_tuples(gather);
