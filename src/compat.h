@@ -56,23 +56,33 @@
 #define begin_bitmap_scan(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 
-/* Until 16, a snapshot can be too old; since 16, a descent in a B-tree is told the table. */
+/* Until 16, what a snapshot sees can be removed when it is too old. */
 #if PG_VERSION_NUM >= 170000
-#define test_old_snapshot(snapshot, relation, page) ((void) 0)
+#define OldSnapshotThresholdActive() false
+#endif
+
+/* Since 16, a descent in a B-tree is told the table; until 16, the snapshot. */
+#if PG_VERSION_NUM >= 170000
 #define find_leaf(index, key, buffer, snapshot) _bt_search(index, NULL, key, buffer, BT_READ)
 #elif PG_VERSION_NUM >= 160000
-#define test_old_snapshot(snapshot, relation, page) TestForOldSnapshot(snapshot, relation, page)
 #define find_leaf(index, key, buffer, snapshot)                                                    \
 	_bt_search(index, NULL, key, buffer, BT_READ, snapshot)
 #else
-#define test_old_snapshot(snapshot, relation, page) TestForOldSnapshot(snapshot, relation, page)
 #define find_leaf(index, key, buffer, snapshot) _bt_search(index, key, buffer, BT_READ, snapshot)
 #endif
 
+/* Since 16, one function asks for the rights on objects of any kind. */
+#if PG_VERSION_NUM >= 160000
+#define may_execute(function)                                                                      \
+	(object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define may_execute(function) (pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /*
- * The pages of a bitmap, one by one, each with the offsets of its tuples, or of all
- * that can be there when the bitmap has lost them. Since 18, the pages and their
- * offsets are asked for one after the other.
+ * The pages of a bitmap, one by one, each with the offsets of its tuples, or with -1 of
+ * them when the bitmap has lost them. Since 18, the pages and their offsets are asked for
+ * one after the other.
  */
 #include "access/htup_details.h"
 #include "nodes/tidbitmap.h"
@@ -91,16 +101,15 @@ typedef TBMIterator BitmapIterator;
 
 static inline bool
 next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *offsets, int *noffsets,
-				 bool *exact)
+				 bool *recheck)
 {
-	bool page_recheck;
 #if PG_VERSION_NUM >= 180000
 	TBMIterateResult page;
 
 	if (!tbm_private_iterate(iterator, &page))
 		return false;
 	*block = page.blockno;
-	page_recheck = page.recheck;
+	*recheck = page.recheck;
 	*noffsets = page.lossy ? -1 : tbm_extract_page_tuple(&page, offsets, MAX_BITMAP_OFFSETS);
 #else
 	TBMIterateResult *page = tbm_iterate(iterator);
@@ -108,18 +117,11 @@ next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *off
 	if (page == NULL)
 		return false;
 	*block = page->blockno;
-	page_recheck = page->recheck;
+	*recheck = page->recheck;
 	*noffsets = page->ntuples;
 	for (int i = 0; i < page->ntuples; i++)
 		offsets[i] = page->offsets[i];
 #endif
-	*exact = *noffsets >= 0 && !page_recheck;
-	if (*noffsets < 0)
-	{
-		*noffsets = MAX_BITMAP_OFFSETS;
-		for (int i = 0; i < MAX_BITMAP_OFFSETS; i++)
-			offsets[i] = FirstOffsetNumber + i;
-	}
 	return true;
 }
 

@@ -23,6 +23,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -175,11 +176,16 @@ find_obstacle(Relation relation, const char *policy)
 		return "other tables inherit from it";
 	if (!RelationIsPermanent(relation) && RecoveryInProgress())
 		return "it is not available during recovery";
+	/* Tuples that were found might be gone when they are fetched. */
+	if (OldSnapshotThresholdActive())
+		return "old_snapshot_threshold is set";
 	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED)
 	{
 		if (row_security_policy_hook_permissive != NULL ||
 			row_security_policy_hook_restrictive != NULL)
 			return "an extension has policies of row-level security";
+		if (!may_execute(extension_function("current_user_id")))
+			return "the role may not execute what its row-level security asks";
 		if (authenticated_user_id() == NULL)
 			return "row-level security applies, and there is no authenticated user";
 		if (!has_only_policy(relation, policy))
@@ -321,7 +327,7 @@ direct_may_select(DirectTable *table, Bitmapset *columns)
 
 /*
  * How many entries an index has: as many on a page as there were when they were counted
- * last, or as many as there is room for.
+ * last, or as many as there is room for. The first page has none.
  */
 double
 direct_entries(DirectIndex *index)
@@ -333,9 +339,9 @@ direct_entries(DirectIndex *index)
 		double density =
 			(double) BLCKSZ / (index->width + sizeof(IndexTupleData) + sizeof(ItemIdData));
 
-		if (class->reltuples >= 0 && class->relpages > 0)
-			density = class->reltuples / class->relpages;
-		index->entries = RelationGetNumberOfBlocks(index->relation) * density;
+		if (class->reltuples > 0 && class->relpages > 1)
+			density = class->reltuples / (class->relpages - 1);
+		index->entries = (RelationGetNumberOfBlocks(index->relation) - 1) * density;
 	}
 	return index->entries;
 }

@@ -72,21 +72,21 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	Datum id = gathered_value(gather, fetched, scan->columns[COLUMN_ID], &id_isnull);
 	Match match;
 
-	set_match(scan, &match, key, isnull, id, tid);
+	set_match(scan, &match, key, isnull, id, id_isnull, tid);
 	if (gather->full && compare_matches(scan, &match, &gather->matches[scan->wanted - 1]) >= 0)
 		return;
 	if (gather->nmatches >= gather->size)
 	{
 		if (gather->nmatches / 2 >= scan->wanted)
 			gather_sort(gather);
-		else if (gather->size >= gather->room)
+		else if (gather->size >= most_matches())
 		{
 			gather->gave_up = true;
 			return;
 		}
 		else
 		{
-			gather->size = gather->size == 0 ? 256 : gather->size * 2;
+			gather->size = gather->size == 0 ? 256 : Min(gather->size * 2, most_matches());
 			if (gather->matches == NULL)
 				gather->matches = palloc(sizeof(Match) * gather->size);
 			else
@@ -103,13 +103,6 @@ take_match(Gather *gather, bool fetched, ItemPointer tid)
 	gather->count++;
 	if (gather->keeps)
 		keep_match(gather, fetched, tid);
-}
-
-/* For how many tuples there is memory to keep where they are. */
-static int64
-most_tids(void)
-{
-	return work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
 }
 
 static void
@@ -199,13 +192,6 @@ fetch_work(int64 ntuples, int64 nblocks)
 	return ntuples * WORK_TUPLE + nblocks * WORK_BLOCK;
 }
 
-/* Whether a gather that fetches knows where all of its tuples are. */
-static bool
-has_found_all(const Gather *gather)
-{
-	return gather->walk.needs_heap && gather->sized && gather->stream == gather->walk.nstreams;
-}
-
 /* Puts the tuples found in order, and tells what is left to do. */
 static void
 set_known_work(Gather *gather)
@@ -217,8 +203,13 @@ set_known_work(Gather *gather)
 		nblocks += i == 0 || ItemPointerGetBlockNumber(&gather->tids[i]) !=
 								 ItemPointerGetBlockNumber(&gather->tids[i - 1]);
 	gather->sized = true;
-	/* What did not fit into memory may be any number of times as much. */
-	gather->known_work = has_found_all(gather) ? fetch_work(gather->ntids, nblocks) : NO_WORK_LIMIT;
+	gather->known_work = fetch_work(gather->ntids, nblocks);
+	/* There is more: as much again, until it is known better. */
+	if (gather->stream < gather->walk.nstreams)
+	{
+		gather->partial = true;
+		gather->known_work *= 2;
+	}
 }
 
 /*
@@ -252,10 +243,17 @@ gather_find(Gather *gather, int64 work_limit)
 	return true;
 }
 
+/* Whether the tuples found, if any of them are, are all. */
+static bool
+has_found_all(const Gather *gather)
+{
+	return gather->sized && !gather->partial && gather->stream == gather->walk.nstreams;
+}
+
 /*
- * Leaves of the tuples found those that another gather has found, too. A row that the
- * snapshot sees has its entries in all indexes for the same tuple, so a row of the request
- * is in both.
+ * Leaves of the tuples found those that another gather has found, too, if it has found all.
+ * A row that the snapshot sees has its entries in all indexes for the same tuple, so a row
+ * of the request is in both.
  */
 void
 gather_narrow(Gather *gather, const Gather *other)
@@ -263,7 +261,7 @@ gather_narrow(Gather *gather, const Gather *other)
 	int64 n = 0;
 	int64 j = 0;
 
-	if (!has_found_all(gather) || !has_found_all(other))
+	if (!has_found_all(other))
 		return;
 	for (int64 i = 0; i < gather->ntids; i++)
 	{
@@ -276,17 +274,16 @@ gather_narrow(Gather *gather, const Gather *other)
 	set_known_work(gather);
 }
 
-/* Finds and fetches all that is left. Returns whether it has all. */
+/* Fetches what was found, or what there is memory for. Returns whether it has all. */
 bool
 gather_tuples(Gather *gather)
 {
-	do
-	{
+	/* Of some, only the number was known. */
+	if (gather->ntids == 0)
 		(void) gather_find(gather, NO_WORK_LIMIT);
-		if (!fetch_found(gather))
-			return false;
-	} while (gather->stream < gather->walk.nstreams);
-	return true;
+	gather->walk.work += gather->known_work;
+	gather->sized = false;
+	return fetch_found(gather) && gather->stream == gather->walk.nstreams;
 }
 
 /* Fetches all that may have the tag. Returns whether it has all. */
@@ -325,9 +322,9 @@ gather_use_tags(Gather *gather, const TagWalk *tags)
 	int64 n = 0;
 
 	walk_use_tags(walk, tags);
-	if (fetches && !walk->needs_heap)
+	if (fetches && !walk->needs_heap && !gather->partial)
 	{
-		/* Nothing has to be fetched any more: it begins again. */
+		/* Nothing has to be fetched any more, nor was any: it begins again. */
 		gather->stream = 0;
 		gather->started = false;
 		walk->work = 0;
@@ -358,11 +355,18 @@ gather_estimate(Gather *gather)
 	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * WORK_ENTRY);
 }
 
+/* Whether it is sure what work a gather that fetches has left. */
+bool
+gather_is_known(const Gather *gather)
+{
+	return gather->sized && !gather->partial;
+}
+
 /* The least work of a gather that fetches what it has found up to now. */
 int64
 gather_work_found(const Gather *gather)
 {
-	if (gather->sized && gather->known_work < NO_WORK_LIMIT)
+	if (gather_is_known(gather))
 		return gather->known_work;
 	return gather->walk.work + fetch_work(gather->ntids, 0);
 }

@@ -27,7 +27,8 @@ typedef struct Gather
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
-	bool sized; /* all are found, or as many as there is memory for, or their number is known */
+	bool sized;   /* all are found, or as many as there is memory for, or their number is known */
+	bool partial; /* there were more than there was memory for */
 	int64 known_work;    /* of fetching them, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
@@ -36,9 +37,8 @@ typedef struct Gather
 	Match *matches;
 	int64 nmatches;
 	int64 size;
-	int64 room; /* for so many matches: with more of them it gives up */
-	bool gave_up;
-	bool full; /* the last one wanted is at wanted - 1 */
+	bool gave_up; /* for want of memory */
+	bool full;    /* the last one wanted is at wanted - 1 */
 } Gather;
 
 extern int64 fetch_work(int64 ntuples, int64 nblocks);
@@ -50,6 +50,7 @@ extern bool gather_tuples(Gather *gather);
 extern bool gather_tagged(Gather *gather);
 extern void gather_sort(Gather *gather);
 extern void gather_estimate(Gather *gather);
+extern bool gather_is_known(const Gather *gather);
 extern int64 gather_work_found(const Gather *gather);
 extern int64 gather_work_left(const Gather *gather);
 extern void gather_end(Gather *gather);

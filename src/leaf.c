@@ -71,7 +71,6 @@ take_page(LeafReader *reader, Buffer buffer)
 	BTPageOpaque opaque = BTPageGetOpaque(page);
 	bool in_use = !P_IGNORE(opaque);
 
-	test_old_snapshot(reader->snapshot, reader->index, page);
 	reader->next_block = opaque->btpo_next;
 	if (in_use)
 	{

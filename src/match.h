@@ -44,9 +44,12 @@ typedef struct Match
 	ItemPointerData tid;
 } Match;
 
+extern int64 most_matches(void);
+extern int64 most_tids(void);
+extern void report_old_null(const char *column) pg_attribute_noreturn();
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
 extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
-					  ItemPointer tid);
+					  bool id_isnull, ItemPointer tid);
 extern void keep_key(IndexScan *scan, Match *match);
 extern void free_key(IndexScan *scan, Match *match);
 

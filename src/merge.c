@@ -3,15 +3,17 @@
  *		Merges the streams of a walk to the rows of a page.
  *
  * All streams are read with one index scan: a few matches of each, and when they are
- * used up, more, from the last one's key on. So many streams cost no more than their
- * matches. It stops when the page is full.
+ * used up, more, from behind the last one on. So many streams cost little more than
+ * their matches. It stops when the page is full.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "merge.h"
 
-#define MAX_STREAM_READ 1024
+/* How many matches of a stream are read at once, if there is memory for them. */
+#define LEAST_STREAM_READ 4
+#define MOST_STREAM_READ 1024
 
 /* What is read of a stream and not yet merged */
 struct Stream
@@ -21,7 +23,7 @@ struct Stream
 	int next;
 	int size; /* how many to read at once */
 	bool ended;
-	bool resumes; /* after last */
+	bool resumes; /* behind last */
 	Match last;
 };
 
@@ -64,10 +66,11 @@ read_stream(Merge *merge, int i)
 	if (merge->walk.nstreams == 1)
 		return; /* The walk stands where it stopped. */
 
-	if (merge->walk.index->columns[1] != merge->scan->columns[merge->scan->request->order_by])
-		walk_resume_stream(&merge->walk, i, UUIDPGetDatum(&stream->last.id));
+	if (merge->walk.index->columns[1] == merge->scan->columns[COLUMN_ID])
+		walk_resume_stream(&merge->walk, i, (Datum[]){UUIDPGetDatum(&stream->last.id)}, 1);
 	else
-		walk_resume_stream(&merge->walk, i, stream->last.key);
+		walk_resume_stream(&merge->walk, i,
+						   (Datum[]){stream->last.key, UUIDPGetDatum(&stream->last.id)}, 2);
 }
 
 static void
@@ -85,8 +88,8 @@ add_to_stream(Merge *merge, Stream *stream, Match *match)
 
 /*
  * Goes on reading a stream until it has as many matches as it should; returns
- * whether it has. One of several streams is read to where the key changes, as it
- * is resumed after a key.
+ * whether it has. One of several streams is read to where the place in the order
+ * changes, as it is resumed behind one.
  */
 static bool
 fill_stream(Merge *merge, int64 work_limit)
@@ -114,7 +117,7 @@ fill_stream(Merge *merge, int64 work_limit)
 		}
 		key = walk_value(walk, scan->columns[scan->request->order_by], &isnull);
 		id = walk_value(walk, scan->columns[COLUMN_ID], &id_isnull);
-		set_match(scan, &match, key, isnull, id, &walk->tid);
+		set_match(scan, &match, key, isnull, id, id_isnull, &walk->tid);
 		if (walk->nstreams == 1)
 		{
 			add_to_stream(merge, stream, &match);
@@ -122,8 +125,8 @@ fill_stream(Merge *merge, int64 work_limit)
 				return true;
 			continue;
 		}
-		if (stream->resumes && compare_matches(scan, &match, &stream->last) <= 0)
-			continue;
+		if (isnull)
+			report_old_null(batch_columns[scan->request->order_by].name);
 		if (stream->nmatches >= enough &&
 			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
 			return true;
@@ -136,10 +139,11 @@ add_tid(Merge *merge, ItemPointer tid)
 {
 	if (merge->ntids >= merge->size)
 	{
-		merge->size *= 2;
+		merge->size = Min(merge->size * 2, most_tids());
 		merge->tids = repalloc_huge(merge->tids, sizeof(ItemPointerData) * merge->size);
 	}
 	merge->tids[merge->ntids++] = *tid;
+	merge->found++;
 }
 
 void
@@ -147,19 +151,20 @@ merge_prepare(Merge *merge)
 {
 	int nstreams = merge->walk.nstreams;
 	int64 share = merge->scan->wanted / nstreams;
-	int size = Min(share, MAX_STREAM_READ / 4);
+	int64 room = most_matches() / nstreams;
 
+	merge->most_read = Max(Min(room, MOST_STREAM_READ), LEAST_STREAM_READ);
 	merge->walk.resumable = nstreams > 1;
 	merge->streams = palloc_extended(sizeof(Stream) * nstreams, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < nstreams; i++)
-		merge->streams[i].size = Max(size, 1);
+		merge->streams[i].size = Max(Min(share, merge->most_read / 4), 1);
 	merge->heap = binaryheap_allocate(nstreams, compare_streams, merge);
 	merge->reading = -1;
 	merge->size = 128;
 	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
 }
 
-/* Returns whether the page is complete. */
+/* Returns whether the page is complete, or as much of it found as there is memory for. */
 bool
 merge_advance(Merge *merge, int64 work_limit)
 {
@@ -184,6 +189,11 @@ merge_advance(Merge *merge, int64 work_limit)
 		}
 
 		if (binaryheap_empty(merge->heap))
+		{
+			merge->complete = true;
+			return true;
+		}
+		if (merge->ntids == most_tids())
 			return true;
 		i = DatumGetInt32(binaryheap_first(merge->heap));
 		stream = &merge->streams[i];
@@ -191,8 +201,11 @@ merge_advance(Merge *merge, int64 work_limit)
 			merge->skipped++;
 		else
 			add_tid(merge, &stream->matches[stream->next].tid);
-		if (merge->ntids == request->limit)
+		if (merge->found == request->limit)
+		{
+			merge->complete = true;
 			return true;
+		}
 		if (++stream->next < stream->nmatches)
 			binaryheap_replace_first(merge->heap, Int32GetDatum(i));
 		else
@@ -200,9 +213,9 @@ merge_advance(Merge *merge, int64 work_limit)
 			binaryheap_remove_first(merge->heap);
 			if (!stream->ended)
 			{
-				if (stream->size < MAX_STREAM_READ)
+				if (stream->size < merge->most_read)
 				{
-					stream->size *= 2;
+					stream->size = Min(stream->size * 2, merge->most_read);
 					stream->matches = repalloc(stream->matches, sizeof(Match) * stream->size);
 				}
 				read_stream(merge, i);
@@ -233,5 +246,5 @@ merge_work_left(const Merge *merge)
 int64
 merge_total(const Merge *merge)
 {
-	return binaryheap_empty(merge->heap) ? merge->skipped + merge->ntids : -1;
+	return binaryheap_empty(merge->heap) ? merge->skipped + merge->found : -1;
 }

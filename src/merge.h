@@ -19,13 +19,16 @@ typedef struct Merge
 	Walk walk;
 	Stream *streams;
 	int nstarted;
-	int reading; /* a stream, or -1 */
-	int64 nread; /* matches */
+	int reading;   /* a stream, or -1 */
+	int64 nread;   /* matches */
+	int most_read; /* of a stream at once */
 	binaryheap *heap;
 	int64 skipped;
-	ItemPointerData *tids; /* of the page */
+	int64 found;           /* of the page's rows */
+	ItemPointerData *tids; /* of those that were not taken yet */
 	int64 ntids;
 	int64 size;
+	bool complete; /* the page */
 } Merge;
 
 extern void merge_prepare(Merge *merge);

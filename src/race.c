@@ -252,20 +252,11 @@ add_merges(IndexScan *scan, Race *race)
 void
 race_begin(Race *race, IndexScan *scan, bool for_page)
 {
-	int64 room = PG_INT64_MAX;
-
 	memset(race, 0, sizeof(*race));
 	if (for_page)
 		add_merges(scan, race);
-	if (race->nmerges > 0)
-		room = work_mem * INT64CONST(1024) / sizeof(Match);
 	add_gathers(scan, race, for_page);
 	add_tags(scan, race, for_page);
-	/* Merges need little memory, however many rows are wanted. */
-	for (int i = 0; i < race->ngathers; i++)
-		race->gathers[i].room = room;
-	if (race->tags != NULL)
-		race->tags->room = room;
 }
 
 /* The least work that any other way than this one, a merge or a gather, has left. */
@@ -298,8 +289,9 @@ drop_gathers(Race *race)
 	for (int i = 0; i < race->nmerges; i++)
 		least = Min(least, walk_whole_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
-		least = Min(least, race->gathers[i].sized ? race->gathers[i].known_work
-												  : walk_whole_work(&race->gathers[i].walk));
+		least = Min(least, gather_is_known(&race->gathers[i])
+							   ? race->gathers[i].known_work
+							   : walk_whole_work(&race->gathers[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
@@ -373,7 +365,7 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 	int64 left = gather_work_left(gather);
 	bool finishes = is_time_to_finish(race, gather, left, work_limit);
 
-	if (!finishes && is_too_early(&gather->walk, share))
+	if (gather->gave_up || (!finishes && is_too_early(&gather->walk, share)))
 		return false;
 	if (!gather->walk.needs_heap)
 		return gather_entries(
@@ -444,18 +436,27 @@ advance_gathers(Race *race, bool finishing, int64 work_limit)
 	return NULL;
 }
 
+/* Whether any way is still in the race: merges are for good. */
+static bool
+goes_on(const Race *race)
+{
+	return race->nmerges > 0 || race->ngathers > 0 || (race->tags != NULL && !race->tags->gave_up);
+}
+
 /*
  * Lets the ways take turns, until one has finished: a merge, or else a gather. The
  * turns grow, so that little is lost to the others where one of them needs little.
+ * Returns false if all have given up.
  */
-void
+bool
 race_run(Race *race, Merge **merge, Gather **gather)
 {
 	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
 
 	*merge = NULL;
 	*gather = NULL;
-	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN;; limit *= 2)
+	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN; goes_on(race);
+		 limit = Min(limit * 2, NO_WORK_LIMIT))
 	{
 		if (limit == ESTIMATING_TURN)
 			for (int i = 0; i < race->ngathers; i++)
@@ -463,9 +464,10 @@ race_run(Race *race, Merge **merge, Gather **gather)
 		if ((*gather = advance_gathers(race, true, limit)) != NULL ||
 			(*merge = advance_merges(race, limit)) != NULL ||
 			(*gather = advance_gathers(race, false, limit)) != NULL)
-			return;
+			return true;
 		drop_gathers(race);
 	}
+	return false;
 }
 
 void

@@ -19,7 +19,7 @@ typedef struct Race
 } Race;
 
 extern void race_begin(Race *race, IndexScan *scan, bool for_page);
-extern void race_run(Race *race, Merge **merge, Gather **gather);
+extern bool race_run(Race *race, Merge **merge, Gather **gather);
 extern void race_end(Race *race);
 
 #endif /* BATCHES_RACE_H */

@@ -111,6 +111,18 @@ intersect_uuids(ArrayType *list, ArrayType *sorted)
 	return DatumGetArrayTypeP(makeArrayResult(result, CurrentMemoryContext));
 }
 
+/* Says why batches are not read by indexes, to who has asked for that. */
+static void
+leave_to_sql(const char *obstacle)
+{
+	if (engine == ENGINE_INDEX)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" cannot be read by its indexes", BATCHES_SCHEMA, "batch"),
+				 errdetail_internal("The obstacle: %s.", obstacle),
+				 errhint("Set batches.scan to auto: SQL then reads what indexes cannot.")));
+}
+
 /*
  * Begins to read what a request asks for: when there is an authenticated user, of
  * that user's projects only, whatever the role may see.
@@ -136,12 +148,8 @@ scan_begin(Request *request)
 	scan->request = request;
 	if (engine != ENGINE_SQL)
 		scan->index_scan = scan_index_begin(request, &obstacle);
-	if (engine == ENGINE_INDEX && obstacle != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s.%s\" cannot be read by its indexes", BATCHES_SCHEMA, "batch"),
-				 errdetail_internal("The obstacle: %s.", obstacle),
-				 errhint("Set batches.scan to auto: SQL then reads what indexes cannot.")));
+	if (obstacle != NULL)
+		leave_to_sql(obstacle);
 	return scan;
 }
 
@@ -150,9 +158,13 @@ void
 scan_page(Scan *scan, BatchRowCallback callback, void *arg)
 {
 	if (scan->index_scan != NULL && scan_index_may_page(scan->index_scan))
-		scan_index_page(scan->index_scan, callback, arg);
-	else
-		scan_sql_page(scan->request, callback, arg);
+	{
+		if (scan_index_page(scan->index_scan, callback, arg))
+			return;
+		leave_to_sql("no index has the order of the page, and to sort the rows takes more memory "
+					 "than work_mem");
+	}
+	scan_sql_page(scan->request, callback, arg);
 }
 
 int64

@@ -49,6 +49,7 @@ read_row(IndexScan *scan, TupleTableSlot *slot, BatchRow *row)
 		row->values[column] = slot->tts_values[i];
 		row->isnull[column] = slot->tts_isnull[i];
 	}
+	row->isnull[COLUMN_COMPLETE] = row->isnull[COLUMN_OPEN];
 	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
 	for (int status = 0; status < N_JOB_STATUSES; status++)
 	{
@@ -85,7 +86,8 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 	MemoryContextReset(reader->row_context);
 }
 
-void
+/* Reads a page; returns false, and has read nothing, if that takes more memory than there is. */
+bool
 scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 {
 	const Request *request = scan->request;
@@ -94,31 +96,51 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	Race race;
 	Merge *merge;
 	Gather *gather;
+	bool complete;
 
 	if (scan->matches_nothing)
-		return;
+		return true;
 	previous = MemoryContextSwitchTo(scan->context);
 	race_begin(&race, scan, true);
-	race_run(&race, &merge, &gather);
-
+	if (!race_run(&race, &merge, &gather))
+	{
+		race_end(&race);
+		MemoryContextSwitchTo(previous);
+		return false;
+	}
 	fetch_init(&reader.fetch, scan->table->relation, scan->snapshot);
 	reader.row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
-	/* Who has read all that matches knows how much that is. */
-	scan->total = merge != NULL ? merge_total(merge) : gather->count;
 	if (merge == NULL)
 		gather_sort(gather);
-	/* What is pinned keeps vacuum waiting: not while the rows are rendered. */
-	race_end(&race);
-	/* The callback's own memory is the caller's. */
-	MemoryContextSwitchTo(previous);
-	if (merge != NULL)
-		for (int64 i = 0; i < merge->ntids; i++)
-			read_tuple(&reader, merge->tids[i], callback, arg);
-	else
-		for (int64 i = request->offset; i < gather->nmatches; i++)
-			read_tuple(&reader, gather->matches[i].tid, callback, arg);
+	do
+	{
+		complete = merge == NULL || merge->complete;
+		if (complete)
+		{
+			/* Who has read all that matches knows how much that is. */
+			scan->total = merge != NULL ? merge_total(merge) : gather->count;
+			/* What is pinned keeps vacuum waiting: not while the rows are rendered. */
+			race_end(&race);
+		}
+		/* The callback's own memory is the caller's. */
+		MemoryContextSwitchTo(previous);
+		if (merge != NULL)
+			for (int64 i = 0; i < merge->ntids; i++)
+				read_tuple(&reader, merge->tids[i], callback, arg);
+		else
+			for (int64 i = request->offset; i < gather->nmatches; i++)
+				read_tuple(&reader, gather->matches[i].tid, callback, arg);
+		MemoryContextSwitchTo(scan->context);
+		if (!complete)
+		{
+			merge->ntids = 0;
+			(void) merge_advance(merge, NO_WORK_LIMIT);
+		}
+	} while (!complete);
 	fetch_end(&reader.fetch);
+	MemoryContextSwitchTo(previous);
+	return true;
 }
 
 int64
@@ -135,7 +157,8 @@ scan_index_count(IndexScan *scan)
 		return scan->total;
 	previous = MemoryContextSwitchTo(scan->context);
 	race_begin(&race, scan, false);
-	race_run(&race, &merge, &gather);
+	if (!race_run(&race, &merge, &gather))
+		elog(ERROR, "batches cannot be counted");
 	race_end(&race);
 	MemoryContextSwitchTo(previous);
 	return gather->count;

@@ -41,16 +41,22 @@ struct TagWalk
 	Condition *tag;
 	int64 find_work; /* what finding them may take; 0: not asked for */
 
-	/* What was found: the offsets of all blocks, one block after the other */
+	/*
+	 * What was found: the offsets of all blocks, one block after the other. A block whose
+	 * offsets the bitmap has lost has a single one, that is invalid.
+	 */
 	bool found;
 	bool exact; /* else there are some that may not have the tag */
 	BlockNumber nblocks;
 	BlockNumber nfilled; /* blocks that have some */
+	BlockNumber nlost;   /* of these, those whose offsets are lost */
 	int64 *starts;       /* where the offsets of a block begin; one more for the end */
 	OffsetNumber *offsets;
 
 	BlockNumber block;
 	int64 next;
+	OffsetNumber lost_offset; /* the last one of a block whose offsets are lost */
+	OffsetNumber last_offset; /* of that block */
 };
 
 /* The GIN index on the column of the tags, or NULL. */
@@ -60,7 +66,7 @@ find_index(DirectTable *table, AttrNumber column)
 	Oid family = get_opclass_family(GetDefaultOpClass(TEXTARRAYOID, GIN_AM_OID));
 	ListCell *cell;
 
-	/* With it, an index does not find all: SQL decides what that means. */
+	/* With it, such an index does not find all. */
 	if (GinFuzzySearchLimit > 0)
 		return NULL;
 	foreach (cell, table->others)
@@ -93,21 +99,25 @@ tag_walk_init(DirectTable *table, Condition *tag)
 	return walk;
 }
 
+/* How many tuples a page of the table has. */
+static double
+page_density(const TagWalk *walk)
+{
+	const Form_pg_class class = walk->table->relation->rd_rel;
+
+	if (class->reltuples > 0 && class->relpages > 0)
+		return class->reltuples / class->relpages;
+	return UNKNOWN_DENSITY;
+}
+
 /* What finding the tuples may take. */
 int64
 tag_walk_find_work(TagWalk *walk)
 {
 	if (walk->find_work == 0)
-	{
-		const Form_pg_class class = walk->table->relation->rd_rel;
-		double density = UNKNOWN_DENSITY;
-
-		if (class->reltuples >= 0 && class->relpages > 0)
-			density = class->reltuples / class->relpages;
-		walk->find_work = WORK_DESCENT + WORK_TAGGED * density *
+		walk->find_work = WORK_DESCENT + WORK_TAGGED * page_density(walk) *
 											 estimate_tag_share(walk->table, walk->tag) *
 											 RelationGetNumberOfBlocks(walk->table->relation);
-	}
 	return walk->find_work;
 }
 
@@ -142,18 +152,25 @@ tag_walk_find(TagWalk *walk)
 	BlockNumber filled = 0; /* blocks whose beginning is known */
 	BlockNumber block;
 	int noffsets;
-	bool exact;
+	bool recheck;
 
 	walk->exact = true;
 	walk->nblocks = RelationGetNumberOfBlocks(walk->table->relation);
 	walk->starts = palloc_extended(sizeof(int64) * (walk->nblocks + (Size) 1), MCXT_ALLOC_HUGE);
 	walk->offsets = palloc(sizeof(OffsetNumber) * size);
-	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &exact))
+	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &recheck))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (block >= walk->nblocks)
 			continue;
-		walk->exact &= exact;
+		walk->exact &= !recheck;
+		if (noffsets < 0)
+		{
+			walk->exact = false;
+			walk->nlost++;
+			offsets[0] = InvalidOffsetNumber;
+			noffsets = 1;
+		}
 		while (filled <= block)
 			walk->starts[filled++] = n;
 		if (n + noffsets > size)
@@ -199,11 +216,11 @@ tag_walk_has(const TagWalk *walk, ItemPointer tid)
 	return false;
 }
 
-/* How many were found. */
+/* How many were found; of a block whose offsets are lost, about how many it has. */
 int64
 tag_walk_count(const TagWalk *walk)
 {
-	return walk->starts[walk->nblocks];
+	return walk->starts[walk->nblocks] - walk->nlost + (int64) (walk->nlost * page_density(walk));
 }
 
 /* On how many blocks they are. */
@@ -218,16 +235,44 @@ tag_walk_rewind(TagWalk *walk)
 {
 	walk->block = 0;
 	walk->next = 0;
+	walk->lost_offset = 0;
+	walk->last_offset = 0;
+}
+
+/* The last offset that a block has. */
+static OffsetNumber
+find_last_offset(const TagWalk *walk, BlockNumber block)
+{
+	Buffer buffer = ReadBuffer(walk->table->relation, block);
+	OffsetNumber last;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	last = PageGetMaxOffsetNumber(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	return last;
 }
 
 /* Where the next tuple is; false behind the last one. */
 bool
 tag_walk_next(TagWalk *walk, ItemPointer tid)
 {
-	if (walk->next == walk->starts[walk->nblocks])
-		return false;
-	while (walk->starts[walk->block + 1] <= walk->next)
-		walk->block++;
-	ItemPointerSet(tid, walk->block, walk->offsets[walk->next++]);
+	while (walk->lost_offset == walk->last_offset)
+	{
+		OffsetNumber offset;
+
+		if (walk->next == walk->starts[walk->nblocks])
+			return false;
+		while (walk->starts[walk->block + 1] <= walk->next)
+			walk->block++;
+		offset = walk->offsets[walk->next++];
+		if (offset != InvalidOffsetNumber)
+		{
+			ItemPointerSet(tid, walk->block, offset);
+			return true;
+		}
+		walk->lost_offset = 0;
+		walk->last_offset = find_last_offset(walk, walk->block);
+	}
+	ItemPointerSet(tid, walk->block, ++walk->lost_offset);
 	return true;
 }

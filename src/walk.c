@@ -9,6 +9,7 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/nbtree.h"
 #include "access/stratnum.h"
 #include "access/visibilitymap.h"
 #include "miscadmin.h"
@@ -20,7 +21,7 @@
 
 #include "walk.h"
 
-/* The stream's value, the range's two ends, and where to resume */
+/* The stream's value, the range's two ends, and one more for where to resume */
 #define MAX_KEYS 4
 
 /* Where the visibility map's pages end; if it were elsewhere, it would only take longer. */
@@ -93,7 +94,7 @@ walk_is_filtered(const Walk *walk)
 
 /*
  * What work it takes to walk through the whole index, if nothing has to be fetched, by
- * the number of its entries as they were counted last and its size now.
+ * the number of its entries as they were counted last and its size now; or what it took.
  */
 int64
 walk_whole_work(const Walk *walk)
@@ -102,7 +103,8 @@ walk_whole_work(const Walk *walk)
 
 	if (walk->needs_heap)
 		return NO_WORK_LIMIT;
-	return walk->nstreams * (int64) WORK_DESCENT + (int64) direct_entries(walk->index) * each;
+	return Max(walk->work,
+			   walk->nstreams * (int64) WORK_DESCENT + (int64) direct_entries(walk->index) * each);
 }
 
 /* Lets a tag be told from where a tuple is, from here on. */
@@ -149,42 +151,73 @@ start_leaves(Walk *walk, int stream)
 	leaf_seek(walk->leaves, from, nfrom);
 }
 
-/* Opens a stream of a walk with a direction, or opens it again at a value of its next column. */
+/*
+ * Adds the key of what is behind a place, which is one or two values of the columns
+ * from a position on.
+ */
 static void
-start_scan(Walk *walk, int stream, bool resume, Datum from)
+add_place_key(Walk *walk, ScanKey keys, int *nkeys, int position, const Datum *place, int nplace)
 {
+	Relation index = walk->index->relation;
+	StrategyNumber strategy =
+		ScanDirectionIsForward(walk->direction) ? BTGreaterStrategyNumber : BTLessStrategyNumber;
+	ScanKey header;
+
+	if (nplace == 1)
+	{
+		add_key(walk, keys, nkeys, position, strategy, place[0]);
+		return;
+	}
+	for (int i = 0; i < nplace; i++)
+		ScanKeyEntryInitialize(&walk->place_keys[i],
+							   SK_ROW_MEMBER | (i == nplace - 1 ? SK_ROW_END : 0), position + i + 1,
+							   strategy, index->rd_opcintype[position + i],
+							   index->rd_indcollation[position + i],
+							   index_getprocid(index, position + i + 1, BTORDER_PROC), place[i]);
+	header = &keys[(*nkeys)++];
+	memset(header, 0, sizeof(*header));
+	header->sk_flags = SK_ROW_HEADER;
+	header->sk_attno = position + 1;
+	header->sk_strategy = strategy;
+	header->sk_argument = PointerGetDatum(walk->place_keys);
+}
+
+/* Opens a stream of a walk with a direction, at its beginning or behind a place. */
+static void
+start_scan(Walk *walk, int stream, const Datum *place, int nplace)
+{
+	bool forward = ScanDirectionIsForward(walk->direction);
+	/* A place is in the range: the end that was passed says nothing more. */
+	bool has_lower = walk->range != NULL && walk->range->has_lower && !(nplace > 0 && forward);
+	bool has_upper = walk->range != NULL && walk->range->has_upper && !(nplace > 0 && !forward);
 	ScanKeyData keys[MAX_KEYS];
 	int nkeys = 0;
 	int position = 0;
 
-	if (walk->list != NULL)
-	{
-		Datum value = walk->list->values[stream];
-
-		add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber, value);
-		/* A scan always has as many keys: one says where to resume, or the same again. */
-		if (walk->resumable && !resume)
-			add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber, value);
-		position++;
-	}
-	if (walk->range != NULL && walk->range->has_lower)
-		add_key(walk, keys, &nkeys, position, BTGreaterEqualStrategyNumber, walk->range->lower);
-	if (walk->range != NULL && walk->range->has_upper)
-		add_key(walk, keys, &nkeys, position, BTLessEqualStrategyNumber, walk->range->upper);
-	if (resume)
-		add_key(walk, keys, &nkeys, position,
-				ScanDirectionIsForward(walk->direction) ? BTGreaterEqualStrategyNumber
-														: BTLessEqualStrategyNumber,
-				from);
-
 	/* A walk that lost its race before does not get here. */
 	if (walk->scan == NULL)
 	{
-		walk->scan =
-			begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot, nkeys);
+		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
+		walk->scan = begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot,
+									  walk->nkeys);
 		/* Also keeps the pin that makes it safe to ask the visibility map. */
 		walk->scan->xs_want_itup = true;
 	}
+	if (walk->list != NULL)
+	{
+		/* A scan always has as many keys: this one fills it up. */
+		do
+			add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber,
+					walk->list->values[stream]);
+		while (nkeys + has_lower + has_upper + (nplace > 0) < walk->nkeys);
+		position++;
+	}
+	if (has_lower)
+		add_key(walk, keys, &nkeys, position, BTGreaterEqualStrategyNumber, walk->range->lower);
+	if (has_upper)
+		add_key(walk, keys, &nkeys, position, BTLessEqualStrategyNumber, walk->range->upper);
+	if (nplace > 0)
+		add_place_key(walk, keys, &nkeys, position, place, nplace);
 	index_rescan(walk->scan, keys, nkeys, NULL, 0);
 }
 
@@ -196,17 +229,17 @@ walk_start_stream(Walk *walk, int stream)
 	if (ScanDirectionIsNoMovement(walk->direction))
 		start_leaves(walk, stream);
 	else
-		start_scan(walk, stream, false, (Datum) 0);
+		start_scan(walk, stream, NULL, 0);
 }
 
-/* Starts a stream at a value of the column that it is ordered by. */
+/* Starts a stream behind a place; the values are in use until it is started again. */
 void
-walk_resume_stream(Walk *walk, int stream, Datum from)
+walk_resume_stream(Walk *walk, int stream, const Datum *place, int nplace)
 {
 	Assert(walk->resumable && walk->list != NULL);
 	walk->stream = stream;
 	walk->work += WORK_DESCENT;
-	start_scan(walk, stream, true, from);
+	start_scan(walk, stream, place, nplace);
 }
 
 static Datum

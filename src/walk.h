@@ -6,6 +6,7 @@
 #define BATCHES_WALK_H
 
 #include "access/genam.h"
+#include "access/skey.h"
 #include "storage/buf.h"
 
 #include "condition.h"
@@ -68,9 +69,11 @@ typedef struct Walk
 	LeafReader *leaves; /* for a walk without a direction */
 	int64 page;         /* of the leaves, the last one seen */
 	bool page_is_inside;
-	IndexScanDesc scan;  /* for one with a direction */
-	IndexTuple entry;    /* the last one */
-	ItemPointerData tid; /* where its chain of updates begins */
+	IndexScanDesc scan;        /* for one with a direction */
+	int nkeys;                 /* of each of its streams */
+	ScanKeyData place_keys[2]; /* the place behind which a stream is resumed */
+	IndexTuple entry;          /* the last one */
+	ItemPointerData tid;       /* where its chain of updates begins */
 	Fetch fetch;
 	Buffer map_buffers[N_MAP_BUFFERS];
 	BlockNumber visible_block; /* the last one seen to be visible to everybody */
@@ -84,7 +87,7 @@ extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
-extern void walk_resume_stream(Walk *walk, int stream, Datum from);
+extern void walk_resume_stream(Walk *walk, int stream, const Datum *place, int nplace);
 extern WalkResult walk_next_entry(Walk *walk, int64 work_limit);
 extern bool walk_is_visible(Walk *walk);
 extern WalkResult walk_next(Walk *walk, int64 work_limit);
