@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(68);
+select plan(87);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -221,6 +221,22 @@ select throws_ok($$select batches.count_batches(device_type => '{D1}')$$, '42501
                  'and on all of them');
 select throws_ok('select batches.list_batches()', '42501', 'permission denied for table batch', 'a list those on all columns');
 reset role;
+savepoint s;
+grant select (id) on batches.batch to batches_test_reader;
+revoke select (project_id, status) on batches.batch from batches_test_reader;
+set local batches.user_id = '';
+alter role batches_test_reader bypassrls;
+set local role batches_test_reader;
+select is(batches.count_batches(), (select count(id) from batches.batch), 'a count without a filter takes the rights on any column');
+reset role;
+do $$ begin
+  execute (select format('grant select (%s) on batches.batch to batches_test_reader', string_agg(quote_ident(attname), ', '))
+             from pg_attribute where attrelid = 'batches.batch'::regclass and attnum > 0 and not attisdropped);
+end $$;
+set local role batches_test_reader;
+select pg_temp.same('the rights on all columns do for a list');
+reset role;
+rollback to s;
 grant select on batches.batch to batches_test_reader;
 
 -- Row-level security
@@ -250,6 +266,12 @@ alter table batches.batch add column project_id uuid not null default pg_temp.p(
 set local role batches_test_reader;
 select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
           'a policy on another column of that name before is none of ours');
+reset role;
+rollback to s;
+revoke execute on function batches.current_user_id() from public;
+set local role batches_test_reader;
+select throws_ok('select batches.count_batches()', '42501', 'permission denied for function current_user_id',
+                 'who may not call what a policy calls does not count');
 reset role;
 rollback to s;
 create function pg_temp.count_for(text) returns bigint language sql begin atomic select batches.count_batches(user_id => array[$1]); end;
@@ -318,8 +340,99 @@ select results_eq(
 set local work_mem = '128kB';
 select is((select count(*) from batches.list_batches(user_id => '{many}', open => true, order_by => 'device_type', "limit" => null)), 7500::bigint,
           'and all are listed');
+set local work_mem = '64kB';
+select results_eq($$select id from batches.list_batches(order_by => 'updated_at', "limit" => null, "offset" => 7)$$,
+                  'select id from batches.batch order by updated_at desc, id desc offset 7',
+                  'a merge that finds more rows than it can keep lists them part by part');
+drop index batches.batch_priority_idx;
+select throws_ok($$select batches.list_batches(order_by => 'priority', "offset" => 9000)$$, '55000', 'table "batches.batch" cannot be read by its indexes',
+                 'what cannot be sorted in memory is not read by indexes');
+set local batches.scan = auto;
+select results_eq($$select id from batches.list_batches(order_by => 'priority', "offset" => 9000)$$,
+                  'select id from batches.batch order by priority desc, id desc offset 9000 limit 100', 'but by SQL');
 reset work_mem;
 rollback to s;
+
+-- Long lists, and all filters at once
+set local batches.user_id = '';
+savepoint lists;
+create function pg_temp.engines_agree(arguments text, condition text, what text, at_least int default 1) returns setof text language plpgsql as $$
+declare
+  plain uuid[];
+  got uuid[];
+  total bigint;
+  engine text;
+begin
+  execute format('select array_agg(id order by updated_at desc, id desc) from batches.batch where %s', condition) into plain;
+  foreach engine in array array['index', 'sql'] loop
+    perform set_config('batches.scan', engine, true);
+    execute format('select array(select id from batches.list_batches(%s, order_by => ''updated_at'', "limit" => null))', arguments) into got;
+    execute format('select batches.count_batches(%s)', arguments) into total;
+    return next ok(got = plain and total = cardinality(plain) and total >= at_least, format('%s, by %s', what, engine));
+  end loop;
+  perform set_config('batches.scan', 'auto', true);
+end $$;
+insert into batches.batch (project_id, device_type, user_id, updated_at)
+select md5('project' || n % 6000)::uuid, 'D', 'many', '2025-01-01Z'::timestamptz + n % 977 * interval '1 hour' from generate_series(1, 12000) n;
+create table pg_temp.wanted as
+  select array(select md5('project' || n % 5000)::uuid from generate_series(0, 9999) n) as projects,
+         array(select id from (select id from batches.batch where user_id = 'many' order by id limit 5000) b, generate_series(1, 2)) as ids;
+select pg_temp.engines_agree('project_id => (select projects from pg_temp.wanted)', 'project_id = any ((select projects from pg_temp.wanted)::uuid[])',
+                             '5,000 projects, each given twice', 10000);
+select pg_temp.engines_agree('id => (select ids from pg_temp.wanted)', 'id = any ((select ids from pg_temp.wanted)::uuid[])', '10,000 ids, each given twice', 5000);
+select pg_temp.engines_agree('id => (select ids from pg_temp.wanted), project_id => (select projects from pg_temp.wanted)',
+                             'id = any ((select ids from pg_temp.wanted)::uuid[]) and project_id = any ((select projects from pg_temp.wanted)::uuid[])',
+                             'both lists', 4000);
+update batches.batch set tags = '{all,of,them}', start_datetime = '2025-03-01Z', end_datetime = '2025-03-02Z', created_at = '2025-02-28Z' where user_id = 'many';
+select pg_temp.engines_agree($$id => (select ids from pg_temp.wanted), id__starts_with => '3', project_id => (select projects from pg_temp.wanted), user_id => '{u1,many}',
+  device_type => '{D,E}', status => '{PENDING,DONE}', complete => true, open => false, min_jobs => 0, max_jobs => 0, start_date => '2025-02-28Z',
+  end_date => '2025-03-02Z', queue_priority => '{MEDIUM,LOW}', tag => 'of', created_after => '2025-02-28Z', created_before => '2025-02-28Z'$$,
+  $$id = any ((select ids from pg_temp.wanted)::uuid[]) and starts_with(id::text, '3') and project_id = any ((select projects from pg_temp.wanted)::uuid[])
+  and user_id in ('u1', 'many') and device_type in ('D', 'E') and status in ('PENDING', 'DONE') and not open and jobs_count = 0 and start_datetime >= '2025-02-28Z'
+  and end_datetime <= '2025-03-02Z' and queue_priority in ('MEDIUM', 'LOW') and 'of' = any (tags) and created_at = '2025-02-28Z'$$, 'all filters at once', 100);
+rollback to lists;
+
+-- How much is read: entries of an index
+create function pg_temp.entries_read(statement text) returns bigint language plpgsql as $$
+declare
+  before constant bigint := (select sum(pg_stat_get_xact_tuples_returned(indexrelid)) from pg_index where indrelid = 'batches.batch'::regclass);
+begin
+  set local batches.scan = index;
+  execute statement;
+  set local batches.scan = auto;
+  return (select sum(pg_stat_get_xact_tuples_returned(indexrelid)) from pg_index where indrelid = 'batches.batch'::regclass) - before;
+end $$;
+savepoint entries;
+insert into batches.batch (project_id, device_type, user_id, created_at)
+select pg_temp.p(50 + n % 2), 'D', 'many', '2025-01-01Z' from generate_series(1, 20000) n;
+drop index batches.batch_created_at_idx;
+set local work_mem = '64kB';
+select cmp_ok(pg_temp.entries_read('select count(*) from batches.list_batches(project_id => array[pg_temp.p(50), pg_temp.p(51)], "limit" => null)'),
+              '<', 60000::bigint, 'rows of one date are not read again and again');
+select results_eq('select id from batches.list_batches(project_id => array[pg_temp.p(50), pg_temp.p(51)], "limit" => null, order_by_direction => ''ASC'')',
+                  'select id from batches.batch where project_id = any (array[pg_temp.p(50), pg_temp.p(51)]) order by created_at, id', 'nor left out');
+rollback to entries;
+truncate batches.batch cascade;
+analyze batches.batch;
+insert into batches.batch (project_id, status, device_type, user_id, created_at)
+select pg_temp.p(50 + n % 2), case when n % 100 = 0 then 'ERROR' else 'DONE' end::batches.batch_status, 'D', 'many', '2025-01-01Z'::timestamptz + n * interval '1 second'
+  from generate_series(1, 20000) n;
+select cmp_ok(pg_temp.entries_read($$select count(*) from batches.list_batches(project_id => array[pg_temp.p(50), pg_temp.p(51)], status => '{ERROR}', max_jobs => 0)$$),
+              '<', 12000::bigint, 'statistics of an empty table do not keep a better index out');
+rollback to lists;
+
+-- A tag that more pages have than there is memory for their tuples
+create index on batches.batch (project_id);
+alter table batches.batch set (fillfactor = 10);
+insert into batches.batch (project_id, id, device_type, user_id, tags)
+select pg_temp.p(60), ('c' || lpad(n::text, 31, '0'))::uuid, 'D', 'many', case when n % 2 = 0 then '{a,b}' else '{b}' end::text[] from generate_series(1, 9000) n;
+update batches.batch set tags = '{b}' where user_id = 'many' and id < ('c' || lpad('100', 31, '0'))::uuid;
+set local work_mem = '64kB';
+set local batches.scan = index;
+select is(batches.count_batches(tag => 'a'), (select count(*) from batches.batch where 'a' = any (tags)), 'a tag on more pages than there is memory for is counted');
+select results_eq($$select id from batches.list_batches(tag => 'a', order_by => 'id', "offset" => 2000)$$,
+                  $$select id from batches.batch where 'a' = any (tags) order by id desc offset 2000 limit 100$$, 'and listed');
+rollback to lists;
 
 -- A vacuum is needed for what the visibility map says: see the test with several sessions. The setting is anybody's.
 set local role batches_test_reader;

@@ -246,13 +246,50 @@ for my $change (
 	'vacuum full batches.batch', 'cluster batches.batch using batch_created_at_idx',
 	'reindex index batches.batch_listing_idx', 'drop index if exists batches.batch_status_idx',
 	'create index batch_status_idx on batches.batch (status, id)', 'alter table batches.batch add column note text',
-	'alter table batches.batch drop column note', 'alter table batches.batch set logged')
+	'alter table batches.batch drop column note', 'alter table batches.batch set logged',
+	"delete from batches.batch where id < 'a' || repeat('0', 31)", 'vacuum batches.batch', 'call public.add_batches(300)',
+	"alter type batches.batch_status add value 'BLOCKED' before 'DONE'", 'call public.add_batches(200)')
 {
 	is($node->safe_psql('postgres', qq{
 		select public.compare(0.5, 20);
 		\\! psql -X -q -d "@{[$node->connstr('postgres')]}" -c "$change"
 		select public.compare(0.6, 60);}), '', "the same in a session that another's \"$change\" goes on");
 }
+
+# A batch whose id was null before that was forbidden, and is for an older snapshot
+$node->safe_psql('postgres', q{
+	alter table batches.job drop constraint job_project_id_batch_id_fkey;
+	alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key;
+	alter table batches.batch alter id drop not null;
+	insert into batches.batch (project_id, id, device_type, user_id) values (gen_random_uuid(), null, 'D', 'nobody')});
+my $old = $node->background_psql('postgres', on_error_stop => 0);
+$old->query_safe('begin isolation level repeatable read; select');
+$node->safe_psql('postgres', q{
+	delete from batches.batch where id is null;
+	alter table batches.batch alter id set not null});
+$old->query("select count(*) from batches.list_batches(order_by => 'updated_at')");
+like($old->{stderr}, qr/column "id" of a batch is null/, 'a null that must not be any more is an error for a snapshot that has it');
+$old->quit;
+is($node->safe_psql('postgres', q{set batches.scan = index; select count(*) from batches.list_batches()}), 100, 'and the session after it goes on');
+
+# The batches of another server
+$node->safe_psql('postgres', q{
+	create database other;
+	alter table batches.batch rename to stored_batch;
+	create extension postgres_fdw});
+$node->safe_psql('postgres', sprintf(q{
+	create server loopback foreign data wrapper postgres_fdw options (host '%s', port '%s', dbname 'postgres');
+	create user mapping for current_user server loopback;
+	create schema elsewhere;
+	import foreign schema batches limit to (stored_batch) from server loopback into elsewhere;
+	alter foreign table elsewhere.stored_batch rename to batch;
+	alter foreign table elsewhere.batch set schema batches;
+	alter foreign table batches.batch options (set table_name 'stored_batch')}, $node->host, $node->port));
+is($node->safe_psql('postgres', q{
+	select array(select id from batches.list_batches(order_by => 'status')) =
+	       array(select id from batches.stored_batch order by status desc, id desc limit 100),
+	       batches.count_batches(min_jobs => 1) = (select count(*) from batches.stored_batch where jobs_count >= 1)}),
+	't|t', 'a foreign table is read by SQL');
 
 $node->stop;
 done_testing();
