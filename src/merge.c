@@ -44,6 +44,7 @@ read_stream(Merge *merge, int i)
 {
 	Stream *stream = &merge->streams[i];
 	Match *last;
+	Datum place[2];
 
 	merge->reading = i;
 	if (stream->matches == NULL)
@@ -66,11 +67,12 @@ read_stream(Merge *merge, int i)
 	if (merge->walk.nstreams == 1)
 		return; /* The walk stands where it stopped. */
 
+	place[0] = stream->last.key;
+	place[1] = UUIDPGetDatum(&stream->last.id);
 	if (merge->walk.index->columns[1] == merge->scan->columns[COLUMN_ID])
-		walk_resume_stream(&merge->walk, i, (Datum[]){UUIDPGetDatum(&stream->last.id)}, 1);
+		walk_resume_stream(&merge->walk, i, place + 1, 1);
 	else
-		walk_resume_stream(&merge->walk, i,
-						   (Datum[]){stream->last.key, UUIDPGetDatum(&stream->last.id)}, 2);
+		walk_resume_stream(&merge->walk, i, place, 2);
 }
 
 static void

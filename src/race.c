@@ -4,12 +4,13 @@
  *
  * A page comes from a merge or from a gather. A merge walks an index, or the streams
  * of one, in the order of the page, and stops when the page is full. A gather walks all
- * that a filter's index has for it, and sorts. Which is better depends on how many rows
- * the other filters leave, and no estimate of that can be relied on. So the ways take
- * turns, which become longer, and the first to finish has the page. What is known of a
- * way (what it has found so far, how much its index has, what the statistics say) decides
- * how much it may do before the others, but none is ever left behind by more than a small
- * multiple: that much of the best way's work a request costs at most.
+ * that a filter's index has for it, and sorts; if it has to fetch tuples, only those that
+ * the gathers which have found theirs before it have found, too. Which is better depends
+ * on how many rows the other filters leave, and no estimate of that can be relied on. So
+ * the ways take turns, which become longer, and the first to finish has the page. What is
+ * known of a way (what it has found so far, how much its index has, what the statistics
+ * say) decides how much it may do before the others, but none is ever left behind by more
+ * than a small multiple: that much of the best way's work a request costs at most.
  *
  * A count is a race of gathers that keep nothing.
  */

@@ -194,7 +194,7 @@ start_scan(Walk *walk, int stream, const Datum *place, int nplace)
 	int nkeys = 0;
 	int position = 0;
 
-	/* A walk that lost its race before does not get here. */
+	/* Only now: many a walk is prepared and never read. */
 	if (walk->scan == NULL)
 	{
 		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
