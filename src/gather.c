@@ -174,10 +174,12 @@ gather_entries(Gather *gather, int64 work_limit)
 					take_match(gather, false, &walk->tid);
 				else
 				{
+					if (gather->ntids == most_tids() && !fetch_found(gather))
+						return false;
 					walk->work += WORK_TUPLE;
 					add_tid(gather, &walk->tid);
 				}
-				if (gather->gave_up || (gather->ntids == most_tids() && !fetch_found(gather)))
+				if (gather->gave_up)
 					return false;
 				break;
 		}
