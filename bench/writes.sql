@@ -1,4 +1,8 @@
--- What the scripts of bench/writes need: jobs to change, each of another batch; half of them
+-- What the scripts of bench/writes need: batches as there are, to be inserted.
+create table bench.new_batch as select * from batches.batch order by md5(id::text) limit 5000;
+vacuum analyze bench.new_batch;
+
+-- And jobs to change, each of another batch; half of them
 -- for when the triggers count, half for when they do not.
 create table bench.job_key as
   select n % 2 = 0 as counted, (n + 1) / 2 as n, j.project_id, j.batch_id, j.id
