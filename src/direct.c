@@ -40,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "batches.h"
@@ -207,14 +208,19 @@ is_ordered(Relation index, int column)
 		   (!OidIsValid(collation) || collation == C_COLLATION_OID);
 }
 
+/* Whether a tuple of a catalog is older than all that the transaction's snapshots could see. */
+static bool
+precedes_snapshots(HeapTuple tuple)
+{
+	return TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple->t_data), TransactionXmin);
+}
+
 /* Whether an index has an entry for every tuple that the snapshot could see. */
 static bool
 is_complete(Relation index)
 {
 	return index->rd_index->indisvalid && RelationGetIndexPredicate(index) == NIL &&
-		   (!index->rd_index->indcheckxmin ||
-			TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data),
-								  TransactionXmin));
+		   (!index->rd_index->indcheckxmin || precedes_snapshots(index->rd_indextuple));
 }
 
 static int
@@ -356,11 +362,25 @@ direct_position(const DirectIndex *index, AttrNumber column)
 	return 0;
 }
 
-/* Whether a column is surely not null. */
+/*
+ * Whether a column is surely not null in any row that the snapshot sees: it may be older
+ * than what the column's definition says now.
+ */
 bool
 direct_is_not_null(DirectTable *table, AttrNumber column)
 {
-	return is_valid_not_null(RelationGetDescr(table->relation), column - 1);
+	HeapTuple attribute;
+	bool is_old;
+
+	if (!is_valid_not_null(RelationGetDescr(table->relation), column - 1))
+		return false;
+	attribute = SearchSysCache2(ATTNUM, ObjectIdGetDatum(RelationGetRelid(table->relation)),
+								Int16GetDatum(column));
+	if (!HeapTupleIsValid(attribute))
+		return false;
+	is_old = precedes_snapshots(attribute);
+	ReleaseSysCache(attribute);
+	return is_old;
 }
 
 /*

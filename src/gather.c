@@ -72,7 +72,7 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	Datum id = gathered_value(gather, fetched, scan->columns[COLUMN_ID], &id_isnull);
 	Match match;
 
-	set_match(scan, &match, key, isnull, id, id_isnull, tid);
+	set_match(scan, &match, key, isnull, id, tid);
 	if (gather->full && compare_matches(scan, &match, &gather->matches[scan->wanted - 1]) >= 0)
 		return;
 	if (gather->nmatches >= gather->size)
@@ -202,16 +202,14 @@ set_known_work(Gather *gather)
 
 	sort_tids(gather->tids, gather->ntids);
 	for (int64 i = 0; i < gather->ntids; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		nblocks += i == 0 || ItemPointerGetBlockNumber(&gather->tids[i]) !=
 								 ItemPointerGetBlockNumber(&gather->tids[i - 1]);
-	gather->sized = true;
-	gather->known_work = fetch_work(gather->ntids, nblocks);
-	/* There is more: as much again, until it is known better. */
-	if (gather->stream < gather->walk.nstreams)
-	{
-		gather->partial = true;
-		gather->known_work *= 2;
 	}
+	gather->sized = true;
+	gather->partial |= gather->stream < gather->walk.nstreams;
+	gather->known_work = fetch_work(gather->ntids, nblocks);
 }
 
 /*
@@ -267,6 +265,7 @@ gather_narrow(Gather *gather, const Gather *other)
 		return;
 	for (int64 i = 0; i < gather->ntids; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		while (j < other->ntids && compare_tids(&other->tids[j], &gather->tids[i]) < 0)
 			j++;
 		if (j < other->ntids && compare_tids(&other->tids[j], &gather->tids[i]) == 0)
@@ -276,12 +275,12 @@ gather_narrow(Gather *gather, const Gather *other)
 	set_known_work(gather);
 }
 
-/* Fetches what was found, or what there is memory for. Returns whether it has all. */
+/* Fetches what was found. Returns whether that was all. */
 bool
 gather_tuples(Gather *gather)
 {
-	/* Of some, only the number was known. */
-	if (gather->ntids == 0)
+	/* Only the number was known. */
+	if (gather->stream == 0 && !gather->started)
 		(void) gather_find(gather, NO_WORK_LIMIT);
 	gather->walk.work += gather->known_work;
 	gather->sized = false;
@@ -335,8 +334,11 @@ gather_use_tags(Gather *gather, const TagWalk *tags)
 		return;
 	}
 	for (int64 i = 0; i < gather->ntids; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		if (tag_walk_has(tags, &gather->tids[i]))
 			gather->tids[n++] = gather->tids[i];
+	}
 	gather->ntids = n;
 	if (has_found_all(gather))
 		set_known_work(gather);
@@ -384,17 +386,34 @@ gather_work_left(const Gather *gather)
 		return tag_walk_has_found(gather->tags)
 				   ? fetch_work(tag_walk_count(gather->tags), tag_walk_blocks(gather->tags))
 				   : NO_WORK_LIMIT;
+	if (walk->needs_heap && !gather->sized)
+		return NO_WORK_LIMIT;
+	/* If there is more than there was memory for: as much again. */
 	if (walk->needs_heap)
-		return gather->sized ? gather->known_work : NO_WORK_LIMIT;
+		return gather_is_known(gather) || gather->stream == walk->nstreams ? gather->known_work
+																		   : 2 * gather->known_work;
 	left = (gather->expected_work > 0 ? gather->expected_work : walk_whole_work(walk)) - walk->work;
 	/* If there is more than was expected: as much again. */
 	return left > 0 ? left : walk->work;
 }
 
+/* Ends a gather, but for its matches. */
 void
 gather_end(Gather *gather)
 {
 	walk_end(&gather->walk);
 	fetch_end(&gather->fetch);
 	forget_tuples(gather);
+}
+
+/* Ends a gather whose matches are of no use. */
+void
+gather_drop(Gather *gather)
+{
+	gather_end(gather);
+	while (gather->nmatches > 0)
+		free_key(gather->scan, &gather->matches[--gather->nmatches]);
+	if (gather->matches != NULL)
+		pfree(gather->matches);
+	gather->matches = NULL;
 }

@@ -29,7 +29,7 @@ typedef struct Gather
 	int64 tids_size;
 	bool sized;   /* all are found, or as many as there is memory for, or their number is known */
 	bool partial; /* there were more than there was memory for */
-	int64 known_work;    /* of fetching them, once it is sized */
+	int64 known_work;    /* of fetching these, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
 
@@ -54,5 +54,6 @@ extern bool gather_is_known(const Gather *gather);
 extern int64 gather_work_found(const Gather *gather);
 extern int64 gather_work_left(const Gather *gather);
 extern void gather_end(Gather *gather);
+extern void gather_drop(Gather *gather);
 
 #endif /* BATCHES_GATHER_H */

@@ -24,16 +24,6 @@ most_tids(void)
 	return work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
 }
 
-/* A column that is not null now can be for a snapshot that is older than that. */
-void
-report_old_null(const char *column)
-{
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("column \"%s\" of a batch is null", column),
-					errdetail("The column was made not null after this transaction began."),
-					errhint("Retry in a new transaction, or set batches.scan to sql.")));
-}
-
 int
 compare_matches(IndexScan *scan, const Match *a, const Match *b)
 {
@@ -47,11 +37,8 @@ compare_matches(IndexScan *scan, const Match *a, const Match *b)
 
 /* The keys of "complete" are those of "open", turned round. */
 void
-set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, bool id_isnull,
-		  ItemPointer tid)
+set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, ItemPointer tid)
 {
-	if (id_isnull)
-		report_old_null("id");
 	match->key = key;
 	match->isnull = isnull;
 	if (scan->request->order_by == COLUMN_COMPLETE && !isnull)

@@ -46,10 +46,9 @@ typedef struct Match
 
 extern int64 most_matches(void);
 extern int64 most_tids(void);
-extern void report_old_null(const char *column);
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
 extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
-					  bool id_isnull, ItemPointer tid);
+					  ItemPointer tid);
 extern void keep_key(IndexScan *scan, Match *match);
 extern void free_key(IndexScan *scan, Match *match);
 

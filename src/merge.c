@@ -119,7 +119,7 @@ fill_stream(Merge *merge, int64 work_limit)
 		}
 		key = walk_value(walk, scan->columns[scan->request->order_by], &isnull);
 		id = walk_value(walk, scan->columns[COLUMN_ID], &id_isnull);
-		set_match(scan, &match, key, isnull, id, id_isnull, &walk->tid);
+		set_match(scan, &match, key, isnull, id, &walk->tid);
 		if (walk->nstreams == 1)
 		{
 			add_to_stream(merge, stream, &match);
@@ -127,8 +127,6 @@ fill_stream(Merge *merge, int64 work_limit)
 				return true;
 			continue;
 		}
-		if (isnull)
-			report_old_null(batch_columns[scan->request->order_by].name);
 		if (stream->nmatches >= enough &&
 			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
 			return true;

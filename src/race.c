@@ -4,13 +4,14 @@
  *
  * A page comes from a merge or from a gather. A merge walks an index, or the streams
  * of one, in the order of the page, and stops when the page is full. A gather walks all
- * that a filter's index has for it, and sorts; if it has to fetch tuples, only those that
- * the gathers which have found theirs before it have found, too. Which is better depends
- * on how many rows the other filters leave, and no estimate of that can be relied on. So
- * the ways take turns, which become longer, and the first to finish has the page. What is
- * known of a way (what it has found so far, how much its index has, what the statistics
- * say) decides how much it may do before the others, but none is ever left behind by more
- * than a small multiple: that much of the best way's work a request costs at most.
+ * that a filter's index has for it, and sorts; if it has to fetch tuples, it leaves out
+ * those that another one, which has found all of its own, has not found. Which is better
+ * depends on how many rows the other filters leave, and no estimate of that can be relied
+ * on. So the ways take turns, which become longer, and the first to finish has the page.
+ * What is known of a way (what it has found so far, how much its index has, what the
+ * statistics say) decides how much it may do before the others, but none is ever left
+ * behind by more than a small multiple: that much of the best way's work a request costs
+ * at most.
  *
  * A count is a race of gathers that keep nothing.
  */
@@ -300,7 +301,7 @@ drop_gathers(Race *race)
 		if (!gather->gave_up && (!gather->walk.needs_heap || gather_work_found(gather) <= least))
 			race->gathers[n++] = *gather;
 		else
-			gather_end(gather);
+			gather_drop(gather);
 	}
 	race->ngathers = n;
 }
@@ -371,16 +372,21 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 	if (!gather->walk.needs_heap)
 		return gather_entries(
 			gather, finishes ? turn_end(race, gather, gather->walk.work, left, work_limit) : share);
-	if (!gather->sized)
+	do
 	{
-		if (!gather_find(gather, share))
-			return false;
-		for (int i = 0; i < race->ngathers; i++)
-			if (&race->gathers[i] != gather)
-				gather_narrow(gather, &race->gathers[i]);
-		finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
-	}
-	return finishes && gather_tuples(gather);
+		if (!gather->sized)
+		{
+			if (!gather_find(gather, share))
+				return false;
+			for (int i = 0; i < race->ngathers; i++)
+				if (&race->gathers[i] != gather)
+					gather_narrow(gather, &race->gathers[i]);
+			finishes = is_time_to_finish(race, gather, gather_work_left(gather), work_limit);
+		}
+		if (finishes && gather_tuples(gather))
+			return true;
+	} while (finishes && !gather->gave_up);
+	return false;
 }
 
 /* The same for the tags, which are found at once. */
@@ -444,40 +450,52 @@ goes_on(const Race *race)
 	return race->nmerges > 0 || race->ngathers > 0 || (race->tags != NULL && !race->tags->gave_up);
 }
 
+/* Ends all ways but the winner. */
+static void
+end_others(Race *race)
+{
+	for (int i = 0; i < race->nmerges; i++)
+		if (&race->merges[i] != race->merge)
+			walk_end(&race->merges[i].walk);
+	for (int i = 0; i < race->ngathers; i++)
+		if (&race->gathers[i] != race->gather)
+			gather_drop(&race->gathers[i]);
+	if (race->tags != NULL && race->tags != race->gather)
+		gather_drop(race->tags);
+}
+
 /*
  * Lets the ways take turns, until one has finished: a merge, or else a gather. The
  * turns grow, so that little is lost to the others where one of them needs little.
  * Returns false if all have given up.
  */
 bool
-race_run(Race *race, Merge **merge, Gather **gather)
+race_run(Race *race)
 {
 	bool alone = race->nmerges + race->ngathers + (race->tags != NULL) == 1;
 
-	*merge = NULL;
-	*gather = NULL;
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN; goes_on(race);
 		 limit = Min(limit * 2, NO_WORK_LIMIT))
 	{
 		if (limit == ESTIMATING_TURN)
 			for (int i = 0; i < race->ngathers; i++)
 				gather_estimate(&race->gathers[i]);
-		if ((*gather = advance_gathers(race, true, limit)) != NULL ||
-			(*merge = advance_merges(race, limit)) != NULL ||
-			(*gather = advance_gathers(race, false, limit)) != NULL)
-			return true;
+		if ((race->gather = advance_gathers(race, true, limit)) != NULL ||
+			(race->merge = advance_merges(race, limit)) != NULL ||
+			(race->gather = advance_gathers(race, false, limit)) != NULL)
+			break;
 		drop_gathers(race);
 	}
-	return false;
+	end_others(race);
+	return race->merge != NULL || race->gather != NULL;
 }
 
+/* Ends the winner; what it has found stays. */
 void
 race_end(Race *race)
 {
-	for (int i = 0; i < race->nmerges; i++)
-		walk_end(&race->merges[i].walk);
-	for (int i = 0; i < race->ngathers; i++)
-		gather_end(&race->gathers[i]);
-	if (race->tags != NULL)
-		fetch_end(&race->tags->fetch);
+	if (race->merge != NULL)
+		walk_end(&race->merge->walk);
+	if (race->gather != NULL)
+		gather_end(race->gather);
 }

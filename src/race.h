@@ -16,10 +16,12 @@ typedef struct Race
 	Gather *gathers;
 	int ngathers;
 	Gather *tags; /* or NULL */
+	Merge *merge; /* the winner, or NULL */
+	Gather *gather;
 } Race;
 
 extern void race_begin(Race *race, IndexScan *scan, bool for_page);
-extern bool race_run(Race *race, Merge **merge, Gather **gather);
+extern bool race_run(Race *race);
 extern void race_end(Race *race);
 
 #endif /* BATCHES_RACE_H */

@@ -49,7 +49,6 @@ read_row(IndexScan *scan, TupleTableSlot *slot, BatchRow *row)
 		row->values[column] = slot->tts_values[i];
 		row->isnull[column] = slot->tts_isnull[i];
 	}
-	row->isnull[COLUMN_COMPLETE] = row->isnull[COLUMN_OPEN];
 	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
 	for (int status = 0; status < N_JOB_STATUSES; status++)
 	{
@@ -102,12 +101,13 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 		return true;
 	previous = MemoryContextSwitchTo(scan->context);
 	race_begin(&race, scan, true);
-	if (!race_run(&race, &merge, &gather))
+	if (!race_run(&race))
 	{
-		race_end(&race);
 		MemoryContextSwitchTo(previous);
 		return false;
 	}
+	merge = race.merge;
+	gather = race.gather;
 	fetch_init(&reader.fetch, scan->table->relation, scan->snapshot);
 	reader.row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
@@ -148,8 +148,6 @@ scan_index_count(IndexScan *scan)
 {
 	MemoryContext previous;
 	Race race;
-	Merge *merge;
-	Gather *gather;
 
 	if (scan->matches_nothing)
 		return 0;
@@ -157,11 +155,11 @@ scan_index_count(IndexScan *scan)
 		return scan->total;
 	previous = MemoryContextSwitchTo(scan->context);
 	race_begin(&race, scan, false);
-	if (!race_run(&race, &merge, &gather))
+	if (!race_run(&race))
 		elog(ERROR, "batches cannot be counted");
 	race_end(&race);
 	MemoryContextSwitchTo(previous);
-	return gather->count;
+	return race.gather->count;
 }
 
 /*

@@ -260,6 +260,7 @@ tag_walk_next(TagWalk *walk, ItemPointer tid)
 	{
 		OffsetNumber offset;
 
+		CHECK_FOR_INTERRUPTS();
 		if (walk->next == walk->starts[walk->nblocks])
 			return false;
 		while (walk->starts[walk->block + 1] <= walk->next)

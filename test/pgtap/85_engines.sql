@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(87);
+select plan(86);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -222,19 +222,12 @@ select throws_ok($$select batches.count_batches(device_type => '{D1}')$$, '42501
 select throws_ok('select batches.list_batches()', '42501', 'permission denied for table batch', 'a list those on all columns');
 reset role;
 savepoint s;
-grant select (id) on batches.batch to batches_test_reader;
+grant select (webhook) on batches.batch to batches_test_reader;
 revoke select (project_id, status) on batches.batch from batches_test_reader;
 set local batches.user_id = '';
 alter role batches_test_reader bypassrls;
 set local role batches_test_reader;
-select is(batches.count_batches(), (select count(id) from batches.batch), 'a count without a filter takes the rights on any column');
-reset role;
-do $$ begin
-  execute (select format('grant select (%s) on batches.batch to batches_test_reader', string_agg(quote_ident(attname), ', '))
-             from pg_attribute where attrelid = 'batches.batch'::regclass and attnum > 0 and not attisdropped);
-end $$;
-set local role batches_test_reader;
-select pg_temp.same('the rights on all columns do for a list');
+select is(batches.count_batches(), (select count(webhook is null) from batches.batch), 'a count without a filter takes the rights on any column');
 reset role;
 rollback to s;
 grant select on batches.batch to batches_test_reader;
