@@ -264,7 +264,13 @@ add_filters(IndexScan *scan)
 			scan->matches_nothing = true;
 }
 
-/* Finds the table's columns. Returns the name of one that is not there as it should, or NULL. */
+static const char *
+other_column(const char *name)
+{
+	return psprintf("its column \"%s\" is not as batches.create_tables() makes it", name);
+}
+
+/* Finds the table's columns. Returns why one cannot be read, or NULL. */
 static const char *
 find_columns(IndexScan *scan)
 {
@@ -276,17 +282,18 @@ find_columns(IndexScan *scan)
 			continue;
 		scan->columns[i] = direct_column(scan->table, column->name, column_type_oid(column->type));
 		if (scan->columns[i] == InvalidAttrNumber)
-			return column->name;
+			return other_column(column->name);
 		/* Every row has its place by them. */
 		if ((i == COLUMN_ID || i == COLUMN_OPEN) &&
 			!direct_is_not_null(scan->table, scan->columns[i]))
-			return column->name;
+			return psprintf("its column \"%s\" is not surely without nulls for this transaction",
+							column->name);
 	}
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 	{
 		scan->job_columns[i] = direct_column(scan->table, job_statuses[i].column, INT4OID);
 		if (scan->job_columns[i] == InvalidAttrNumber)
-			return job_statuses[i].column;
+			return other_column(job_statuses[i].column);
 	}
 	return NULL;
 }
@@ -327,12 +334,8 @@ scan_index_begin(const Request *request, const char **obstacle)
 	scan->table = direct_open("batch", BATCH_POLICY, obstacle);
 	if (scan->table != NULL)
 	{
-		const char *column = find_columns(scan);
-
-		if (column != NULL)
-			*obstacle =
-				psprintf("its column \"%s\" is not as batches.create_tables() makes it", column);
-		else if (scan->table->nindexes == 0)
+		*obstacle = find_columns(scan);
+		if (*obstacle == NULL && scan->table->nindexes == 0)
 			*obstacle = "it has no usable index";
 	}
 	if (*obstacle == NULL)

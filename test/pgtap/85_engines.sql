@@ -170,7 +170,7 @@ set local batches.user_id = 'ann';
 select pg_temp.same('an index of projects by a column with nulls loses none of them');
 set local batches.user_id = '';
 alter table batches.batch alter open drop not null;
-select * from pg_temp.left_to_sql('its column "open" is not as batches.create_tables() makes it', 'an order that may be null');
+select * from pg_temp.left_to_sql('its column "open" is not surely without nulls for this transaction', 'an order that may be null');
 rollback to s;
 alter table batches.batch alter created_at drop not null;
 update batches.batch set created_at = null where right(id::text, 1) in ('1', '2');
