@@ -6,7 +6,10 @@ MODULE_big = batches
 OBJS = \
 	src/batches.o \
 	src/condition.o \
+	src/count_batches.o \
+	src/count_jobs.o \
 	src/counts.o \
+	src/derived.o \
 	src/direct.o \
 	src/estimate.o \
 	src/fetch.o \
@@ -22,11 +25,13 @@ OBJS = \
 	src/plan.o \
 	src/query.o \
 	src/race.o \
+	src/repair.o \
 	src/row.o \
 	src/scan.o \
 	src/scan_index.o \
 	src/scan_sql.o \
 	src/tag_walk.o \
+	src/total.o \
 	src/user.o \
 	src/walk.o
 DATA = sql/batches--$(EXTVERSION).sql

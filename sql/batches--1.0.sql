@@ -62,28 +62,25 @@ create function @extschema@.count_jobs() returns trigger
   language c
   as 'MODULE_PATHNAME', 'batches_count_jobs';
 comment on function @extschema@.count_jobs() is
-  'Trigger on batches.job, after each statement: keeps the job counts in batches.batch.';
+  'Trigger on batches.job, after each statement: keeps the job counts in batches.batch_job_count.';
 
-create function @extschema@.protect_job_counts() returns trigger
+create function @extschema@.count_changed_batches() returns trigger
   language c
-  as 'MODULE_PATHNAME', 'batches_protect_job_counts';
-comment on function @extschema@.protect_job_counts() is
-  'Trigger on batches.batch: a new batch starts without jobs, and only batches.count_jobs() changes the job counts.';
+  as 'MODULE_PATHNAME', 'batches_count_changed_batches';
+comment on function @extschema@.count_changed_batches() is
+  'Trigger on batches.batch, after each statement: gives each batch its row in batches.batch_job_count, and keeps batches.batch_total.';
 
--- The foreign key looks when the statement ends: by then the jobs may have moved
--- along, and would be counted twice.
-create function @extschema@.protect_key() returns trigger
-  language plpgsql
-  set search_path = pg_catalog, pg_temp
-  as $protect_key$
-begin
-  raise exception 'batch % has jobs and keeps its project and id', old.id
-    using errcode = 'foreign_key_violation',
-          hint = 'Delete its jobs, or move them to another batch, first.';
-end
-$protect_key$;
-comment on function @extschema@.protect_key() is
-  'Trigger on batches.batch: refuses to change the project or the id of a batch with jobs.';
+create function @extschema@.protect_counts() returns trigger
+  language c
+  as 'MODULE_PATHNAME', 'batches_protect_counts';
+comment on function @extschema@.protect_counts() is
+  'Trigger on the derived tables: passes over what an insert brings, as a restore does, and refuses other changes by hand.';
+
+create function @extschema@.size_class(jobs_count integer) returns smallint
+  language c immutable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_size_class';
+comment on function @extschema@.size_class(integer) is
+  'The number of jobs as the index of batches.batch_job_count has it: as it is below 128, in 64 steps for each doubling from there on. Larger numbers have no smaller class.';
 
 --
 -- Analytics
@@ -135,7 +132,9 @@ create function @extschema@.create_tables() returns void
   set search_path = pg_catalog, pg_temp
   as $create_tables$
 declare
-  wanted constant text[] := array['batch', 'job', 'project_member'];
+  wanted constant text[] := array['batch', 'batch_job_count', 'batch_total', 'job', 'project_member'];
+  derived constant text[] := array['batch_job_count', 'batch_total'];
+  name text;
   present text[];
 begin
   -- Two first calls at once: the second waits, then finds the tables.
@@ -164,30 +163,18 @@ begin
     user_id text collate "C" not null,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    jobs_count integer not null default 0,
-    pending_jobs integer not null default 0,
-    running_jobs integer not null default 0,
-    done_jobs integer not null default 0,
-    error_jobs integer not null default 0,
-    canceled_jobs integer not null default 0,
-    canceling_jobs integer not null default 0,
     tags text[] collate "C" not null default '{}' check (@extschema@.are_valid_tags(tags)),
     configuration jsonb check (jsonb_typeof(configuration) = 'object'),
     backend_configuration text,
     webhook text,
     start_datetime timestamptz,
     end_datetime timestamptz,
-    queue_priority @extschema@.queue_priority not null default 'MEDIUM',
-    -- A batch that one statement deletes and inserts again would get below.
-    constraint batch_job_counts_check check (
-      least(jobs_count, pending_jobs, running_jobs, done_jobs, error_jobs, canceled_jobs, canceling_jobs) >= 0)
-  )
-  -- Room for the heap-only updates that a change of a job's status makes.
-  with (fillfactor = 90);
+    queue_priority @extschema@.queue_priority not null default 'MEDIUM'
+  );
   -- The listing of projects: newest first, with what else filters it, so that rows that
   -- do not match are passed over, and all are counted, without fetching them.
   create index batch_listing_idx on @extschema@.batch (project_id, created_at, id)
-    include (status, open, jobs_count, queue_priority, start_datetime, end_datetime, device_type);
+    include (status, open, queue_priority, start_datetime, end_datetime, device_type);
   -- Across projects
   create index batch_created_at_idx on @extschema@.batch (created_at, id) include (project_id);
   -- One for each other order. Those of filters also find their rows, the newest of some
@@ -200,7 +187,6 @@ begin
   create index batch_open_idx on @extschema@.batch (open, id) include (project_id, created_at);
   create index batch_device_type_idx on @extschema@.batch (device_type, id) include (project_id, created_at);
   create index batch_user_id_idx on @extschema@.batch (user_id, id) include (project_id, created_at);
-  create index batch_jobs_count_idx on @extschema@.batch (jobs_count, id) include (project_id, created_at);
   create index batch_queue_priority_idx on @extschema@.batch (queue_priority, id) include (project_id, created_at);
   create index batch_tags_idx on @extschema@.batch using gin (tags);
   -- The keys come last. While the table is small all its indexes cost the same, and
@@ -226,90 +212,202 @@ begin
     primary key (user_id, project_id)
   );
 
+  -- Half of each page is free: an update of every row finds room beside it, and no index
+  -- gets a new entry but for a new size class.
+  create table @extschema@.batch_job_count (
+    project_id uuid not null,
+    batch_id uuid not null,
+    jobs_count integer not null default 0,
+    pending_jobs integer not null default 0,
+    running_jobs integer not null default 0,
+    done_jobs integer not null default 0,
+    error_jobs integer not null default 0,
+    canceled_jobs integer not null default 0,
+    canceling_jobs integer not null default 0,
+    size_class smallint not null default 0,
+    primary key (project_id, batch_id)
+  )
+  with (fillfactor = 50);
+  create index batch_job_count_size_class_idx on @extschema@.batch_job_count (size_class, batch_id) include (project_id);
+
+  -- Several rows may have the same project and device: their sum counts.
+  create table @extschema@.batch_total (
+    project_id uuid not null,
+    id uuid not null default gen_random_uuid(),
+    device_type text collate "C",
+    n bigint[] not null,
+    primary key (project_id, id)
+  )
+  with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.1);
+  create index batch_total_device_type_idx on @extschema@.batch_total (device_type, project_id);
+
   create trigger count_inserted_jobs after insert on @extschema@.job
-    referencing new table as new_jobs
+    referencing new table as new_rows
     for each statement execute function @extschema@.count_jobs();
   create trigger count_updated_jobs after update on @extschema@.job
-    referencing old table as old_jobs new table as new_jobs
+    referencing old table as old_rows new table as new_rows
     for each statement execute function @extschema@.count_jobs();
   create trigger count_deleted_jobs after delete on @extschema@.job
-    referencing old table as old_jobs
+    referencing old table as old_rows
     for each statement execute function @extschema@.count_jobs();
   create trigger count_truncated_jobs after truncate on @extschema@.job
     for each statement execute function @extschema@.count_jobs();
-  create trigger protect_job_counts_of_new before insert on @extschema@.batch
-    for each row execute function @extschema@.protect_job_counts();
-  create trigger protect_job_counts after update on @extschema@.batch
-    for each row
-    when ((old.jobs_count, old.pending_jobs, old.running_jobs, old.done_jobs,
-           old.error_jobs, old.canceled_jobs, old.canceling_jobs)
-          is distinct from
-          (new.jobs_count, new.pending_jobs, new.running_jobs, new.done_jobs,
-           new.error_jobs, new.canceled_jobs, new.canceling_jobs))
-    execute function @extschema@.protect_job_counts();
-  create trigger protect_key after update on @extschema@.batch
-    for each row
-    when (old.jobs_count > 0 and (old.project_id, old.id) is distinct from (new.project_id, new.id))
-    execute function @extschema@.protect_key();
+  create trigger count_inserted_batches after insert on @extschema@.batch
+    referencing new table as new_rows
+    for each statement execute function @extschema@.count_changed_batches();
+  create trigger count_updated_batches after update on @extschema@.batch
+    referencing old table as old_rows new table as new_rows
+    for each statement execute function @extschema@.count_changed_batches();
+  create trigger count_deleted_batches after delete on @extschema@.batch
+    referencing old table as old_rows
+    for each statement execute function @extschema@.count_changed_batches();
+  create trigger count_truncated_batches after truncate on @extschema@.batch
+    for each statement execute function @extschema@.count_changed_batches();
+  foreach name in array derived loop
+    execute format('create trigger protect_rows before insert or update or delete on @extschema@.%I
+      for each row execute function @extschema@.protect_counts()', name);
+    execute format('create trigger protect_from_truncate after truncate on @extschema@.%I
+      for each statement execute function @extschema@.protect_counts()', name);
+  end loop;
 
   -- A user sees what belongs to the user's projects. The projects are an array
   -- of an uncorrelated subquery: looked up once, and an index can use them.
   alter table @extschema@.project_member enable row level security;
   create policy own_membership on @extschema@.project_member for select
     using (user_id = (select @extschema@.current_user_id()));
-  alter table @extschema@.batch enable row level security;
-  create policy member_of_project on @extschema@.batch for select
-    using (project_id = any (array(
-      select m.project_id from @extschema@.project_member m
-       where m.user_id = (select @extschema@.current_user_id()))));
-  alter table @extschema@.job enable row level security;
-  create policy member_of_project on @extschema@.job for select
-    using (project_id = any (array(
-      select m.project_id from @extschema@.project_member m
-       where m.user_id = (select @extschema@.current_user_id()))));
+  foreach name in array array['batch', 'job'] || derived loop
+    execute format('alter table @extschema@.%I enable row level security', name);
+    execute format('create policy member_of_project on @extschema@.%I for select
+      using (project_id = any (array(
+        select m.project_id from @extschema@.project_member m
+         where m.user_id = (select @extschema@.current_user_id()))))', name);
+  end loop;
 
   comment on table @extschema@.batch is 'Batches: jobs that run together on one device.';
-  comment on column @extschema@.batch.jobs_count is 'Number of jobs, kept by the triggers on batches.job.';
   comment on column @extschema@.batch.start_datetime is 'When processing started; null before.';
   comment on column @extschema@.batch.end_datetime is 'When the batch finished, failed or was canceled; null before.';
   comment on column @extschema@.batch.parent_id is 'The batch that this one retries.';
   comment on table @extschema@.job is 'Jobs, each in one batch.';
   comment on table @extschema@.project_member is 'Which users see the batches of which projects.';
+  comment on table @extschema@.batch_job_count is 'Derived: the number of jobs of each batch, in all and by status. Kept by triggers on batches.job and batches.batch.';
+  comment on column @extschema@.batch_job_count.size_class is 'jobs_count as batches.size_class() has it, for the index.';
+  comment on table @extschema@.batch_total is 'Derived: the number of batches by project and device, or of all devices. Kept by triggers on batches.batch.';
+  comment on column @extschema@.batch_total.device_type is 'Null: all devices together.';
+  comment on column @extschema@.batch_total.n is 'How many batches, n[status][open][queue_priority]: subscripts in the order of the enumerations, open is 1 for false and 2 for true; null is 0. Rows of the same project and device add up.';
 end
 $create_tables$;
 comment on function @extschema@.create_tables() is
-  'Creates the tables batch, job and project_member with their indexes, triggers and policies, owned by the caller. Does nothing when they exist; an error when only some do.';
+  'Creates the tables batch, job and project_member, and the derived batch_job_count and batch_total, with their indexes, triggers and policies, owned by the caller. Does nothing when they exist; an error when only some do.';
 
-create function @extschema@.verify_job_counts()
-  returns table (project_id uuid, batch_id uuid, kept_jobs_count bigint, actual_jobs_count bigint,
-                 kept_jobs_count_per_status jsonb, actual_jobs_count_per_status jsonb)
+--
+-- What is derived, compared with a recount
+--
+
+create function @extschema@.differing_counts()
+  returns table (project_id uuid, batch_id uuid, device_type text, kept bigint[], actual bigint[])
   language plpgsql stable parallel restricted
   set search_path = pg_catalog, pg_temp
-  as $verify_job_counts$
+  as $differing_counts$
 #variable_conflict use_column
 begin
   return query
     with kept as (
-      select b.project_id, b.id as batch_id, b.jobs_count::bigint as jobs,
-             jsonb_strip_nulls(jsonb_build_object(
-               'PENDING', nullif(b.pending_jobs, 0), 'RUNNING', nullif(b.running_jobs, 0),
-               'DONE', nullif(b.done_jobs, 0), 'ERROR', nullif(b.error_jobs, 0),
-               'CANCELED', nullif(b.canceled_jobs, 0), 'CANCELING', nullif(b.canceling_jobs, 0))) as per_status
-        from @extschema@.batch b
-    ), actual as (
-      select j.project_id, j.batch_id, count(*) as jobs, @extschema@.jobs_count_per_status(j.status) as per_status
+      select c.project_id, c.batch_id,
+             array[c.pending_jobs, c.running_jobs, c.done_jobs, c.error_jobs, c.canceled_jobs, c.canceling_jobs,
+                   c.jobs_count, c.size_class]::bigint[] as counts
+        from @extschema@.batch_job_count c
+    ), counted as (
+      select j.project_id, j.batch_id,
+             array[count(*) filter (where j.status = 'PENDING'), count(*) filter (where j.status = 'RUNNING'),
+                   count(*) filter (where j.status = 'DONE'), count(*) filter (where j.status = 'ERROR'),
+                   count(*) filter (where j.status = 'CANCELED'), count(*) filter (where j.status = 'CANCELING'),
+                   count(*), @extschema@.size_class(count(*)::integer)] as counts
         from @extschema@.job j
        group by j.project_id, j.batch_id
+    ), actual as (
+      select b.project_id, b.id as batch_id, coalesce(c.counts, array_fill(0::bigint, array[8])) as counts
+        from @extschema@.batch b left join counted c on c.project_id = b.project_id and c.batch_id = b.id
     )
-    select project_id, batch_id, k.jobs, coalesce(a.jobs, 0), k.per_status, coalesce(a.per_status, '{}')
-      from kept k left join actual a using (project_id, batch_id)
-     where k.jobs is distinct from coalesce(a.jobs, 0)
-        or k.per_status is distinct from coalesce(a.per_status, '{}')
+    select project_id, batch_id, null::text, k.counts, a.counts
+      from kept k full join actual a using (project_id, batch_id)
+     where k.counts is distinct from a.counts
      order by project_id, batch_id;
+
+  return query
+    with cells as (
+      select t.project_id, t.device_type, u.cell, u.n as kept, 0::bigint as actual
+        from @extschema@.batch_total t cross join unnest(t.n) with ordinality as u (n, cell)
+      union all
+      select b.project_id, b.device_type,
+             ((array_position(enum_range(null::@extschema@.batch_status), b.status) - 1) * 2 + b.open::integer) * 5
+               + array_position(enum_range(null::@extschema@.queue_priority), b.queue_priority),
+             0, count(*)
+        from @extschema@.batch b
+       group by grouping sets ((b.project_id, b.device_type, b.status, b.open, b.queue_priority),
+                               (b.project_id, b.status, b.open, b.queue_priority))
+    ), differing as (
+      select project_id, device_type, cell, sum(kept)::bigint as kept, sum(actual)::bigint as actual
+        from cells
+       group by project_id, device_type, cell
+      having coalesce(sum(kept), 0) <> sum(actual)
+    )
+    select d.project_id, null::uuid, d.device_type,
+           array_agg(coalesce(x.kept, 0) order by c), array_agg(coalesce(x.actual, 0) order by c)
+      from (select distinct project_id, device_type from differing) d
+     cross join generate_series(1, 80) c
+      left join differing x on x.project_id = d.project_id and x.device_type is not distinct from d.device_type
+                           and x.cell = c
+     group by d.project_id, d.device_type
+     order by d.project_id, d.device_type;
 end
-$verify_job_counts$;
-comment on function @extschema@.verify_job_counts() is
-  'Batches, of those that the caller sees, whose kept job counts differ from a recount of batches.job: none, always. For a caller who sees the jobs of these batches.';
+$differing_counts$;
+comment on function @extschema@.differing_counts() is
+  'What verify_counts() shows and repair_counts() mends, as arrays: of a batch the jobs by status, all of them, and their size class; of a project and device the cells of batch_total.n that differ.';
+
+create function @extschema@.shown_counts(batch_id uuid, counts bigint[]) returns jsonb
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, pg_temp
+  as $shown_counts$
+begin
+  if batch_id is not null then
+    return @extschema@.jobs_count_per_status_final(counts[1:6])
+      || jsonb_build_object('jobs_count', counts[7], 'size_class', counts[8]);
+  end if;
+  return (
+    select coalesce(jsonb_object_agg(concat_ws(' ', s.status, o.open, q.priority), c.n), '{}')
+      from unnest(enum_range(null::@extschema@.batch_status)) with ordinality as s (status, i)
+     cross join (values ('closed', 0), ('open', 1)) as o (open, j)
+     cross join unnest(enum_range(null::@extschema@.queue_priority)) with ordinality as q (priority, k)
+      join unnest(counts) with ordinality as c (n, cell) on c.cell = ((s.i - 1) * 2 + o.j) * 5 + q.k
+     where c.n <> 0);
+end
+$shown_counts$;
+comment on function @extschema@.shown_counts(uuid, bigint[]) is
+  'Counts of differing_counts(), with their names.';
+
+create function @extschema@.verify_counts()
+  returns table (table_name text, project_id uuid, batch_id uuid, device_type text, kept jsonb, actual jsonb)
+  language plpgsql stable parallel restricted
+  set search_path = pg_catalog, pg_temp
+  as $verify_counts$
+#variable_conflict use_column
+begin
+  return query
+    select case when batch_id is null then 'batch_total' else 'batch_job_count' end,
+           project_id, batch_id, device_type, k.shown, a.shown
+      from @extschema@.differing_counts() d
+     cross join lateral (select @extschema@.shown_counts(d.batch_id, d.kept) as shown) k
+     cross join lateral (select @extschema@.shown_counts(d.batch_id, d.actual) as shown) a;
+end
+$verify_counts$;
+comment on function @extschema@.verify_counts() is
+  'What in the derived tables batch_job_count and batch_total differs from a recount of batches.batch and batches.job: nothing, always. "kept" is null where a row is missing, "actual" where its batch is. For a caller who sees all of these rows.';
+
+create function @extschema@.repair_counts() returns bigint
+  language c
+  as 'MODULE_PATHNAME', 'batches_repair_counts';
+comment on function @extschema@.repair_counts() is
+  'Makes the derived tables batch_job_count and batch_total right again, beside running writers, and returns the number of their rows that it mended. For the owner of the tables: others get an error 42501.';
 
 --
 -- The listing. The arguments of these functions, their names and their order,

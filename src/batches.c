@@ -8,7 +8,9 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -100,6 +102,39 @@ require_column(TupleDesc descriptor, const char *table, const char *name, Oid ty
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of \"%s.%s\" does not exist", name, BATCHES_SCHEMA, table)));
+}
+
+/*
+ * The index of an enumeration's value among its labels. The values are looked up once,
+ * and kept in "known", which is zero at first.
+ */
+int
+enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
+{
+	HeapTuple tuple;
+	NameData label;
+	Oid type;
+
+	for (int i = 0; i < nlabels; i++)
+		if (known[i] == value)
+			return i;
+
+	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(value));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for enum value %u", value);
+	label = ((Form_pg_enum) GETSTRUCT(tuple))->enumlabel;
+	type = ((Form_pg_enum) GETSTRUCT(tuple))->enumtypid;
+	ReleaseSysCache(tuple);
+	for (int i = 0; i < nlabels; i++)
+		if (strcmp(NameStr(label), labels[i]) == 0)
+		{
+			known[i] = value;
+			return i;
+		}
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("unknown label of %s: \"%s\"", format_type_be(type), NameStr(label)),
+					errhint("The enumerations have the labels that the extension defines: none is "
+							"added or renamed.")));
 }
 
 static int

@@ -8,6 +8,8 @@
 #include "access/tupdesc.h"
 
 #define BATCHES_SCHEMA "batches"
+#define JOB_COUNT_TABLE "batch_job_count"
+#define TOTAL_TABLE "batch_total"
 
 /* batches.c */
 extern Oid extension_type(const char *name);
@@ -16,6 +18,7 @@ extern Oid require_table(const char *name);
 extern void check_column_type(const char *table, const char *column, Oid actual, Oid expected);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,
 								 Oid type);
+extern int enum_index(Oid value, const char *const *labels, int nlabels, Oid *known);
 
 /* user.c */
 extern void define_user_settings(void);

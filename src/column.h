@@ -5,6 +5,8 @@
 #ifndef BATCHES_COLUMN_H
 #define BATCHES_COLUMN_H
 
+#include <stdbool.h>
+
 typedef enum ColumnId
 {
 	COLUMN_ID,
@@ -49,6 +51,7 @@ typedef struct Column
 {
 	const char *name; /* in the document and in list_batches() */
 	ColumnType type;
+	bool is_job_count; /* of "batch_job_count"; else of "batch" */
 } Column;
 
 extern const Column batch_columns[N_COLUMNS];

@@ -71,11 +71,13 @@
 #define find_leaf(index, key, buffer, snapshot) _bt_search(index, key, buffer, BT_READ, snapshot)
 #endif
 
-/* Since 16, one function asks for the rights on objects of any kind. */
+/* Since 16, one function asks for the rights on objects of any kind, and one for their owner. */
 #if PG_VERSION_NUM >= 160000
 #define may_execute(function)                                                                      \
 	(object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK)
+#define is_owner(table) object_ownercheck(RelationRelationId, table, GetUserId())
 #else
+#define is_owner(table) pg_class_ownercheck(table, GetUserId())
 #define may_execute(function) (pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
@@ -124,5 +126,26 @@ next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *off
 #endif
 	return true;
 }
+
+#include "access/tableam.h"
+
+/* Since 16, an update says which indexes it concerns, and TRUNCATE may run as the tables' owner. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes UpdatedIndexes;
+#define ALL_INDEXES TU_All
+#define updates_indexes(updated) ((updated) != TU_None)
+#define insert_into_indexes(result, slot, estate, updated)                                         \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL, (updated) == TU_Summarizing)
+#define truncate_tables(relations, oids, logged)                                                   \
+	ExecuteTruncateGuts(relations, oids, logged, DROP_RESTRICT, false, false)
+#else
+typedef bool UpdatedIndexes;
+#define ALL_INDEXES true
+#define updates_indexes(updated) (updated)
+#define insert_into_indexes(result, slot, estate, updated)                                         \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL)
+#define truncate_tables(relations, oids, logged)                                                   \
+	ExecuteTruncateGuts(relations, oids, logged, DROP_RESTRICT, false)
+#endif
 
 #endif /* BATCHES_COMPAT_H */

@@ -55,10 +55,9 @@ prepare_order(SortSupport order, Oid type, bool descending)
 }
 
 void
-init_condition(Condition *condition, AttrNumber column, Oid type)
+init_condition(Condition *condition, Oid type)
 {
 	memset(condition, 0, sizeof(*condition));
-	condition->column = column;
 	condition->type = type;
 	condition->byval = get_typbyval(type);
 	if (type != TEXTARRAYOID)
@@ -217,9 +216,9 @@ condition_holds(Condition *condition, Datum value, bool isnull)
 	return is_between(condition, value);
 }
 
-/* Whether a row meets all of several conditions. The context is for what that takes. */
+/* Whether a table's row meets all of several conditions. The context is for what that takes. */
 bool
-conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
+conditions_hold(Condition **conditions, int nconditions, Source source, TupleTableSlot *slot,
 				MemoryContext context)
 {
 	MemoryContext previous = MemoryContextSwitchTo(context);
@@ -228,7 +227,7 @@ conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
 	for (int i = 0; i < nconditions && holds; i++)
 	{
 		bool isnull;
-		Datum value = slot_getattr(slot, conditions[i]->column, &isnull);
+		Datum value = slot_getattr(slot, conditions[i]->columns[source], &isnull);
 
 		holds = condition_holds(conditions[i], value, isnull);
 	}

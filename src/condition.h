@@ -9,10 +9,12 @@
 #include "executor/tuptable.h"
 #include "utils/sortsupport.h"
 
+#include "direct.h"
+
 /* All that is given must hold; it never does of a null. */
 typedef struct Condition
 {
-	AttrNumber column; /* of the table */
+	AttrNumber columns[N_SOURCES]; /* of each table that has it */
 	Oid type;
 	bool byval;
 	SortSupportData order; /* ascending, text by code point */
@@ -29,7 +31,7 @@ typedef struct Condition
 	Datum element;
 } Condition;
 
-extern void init_condition(Condition *condition, AttrNumber column, Oid type);
+extern void init_condition(Condition *condition, Oid type);
 extern void restrict_to_list(Condition *condition, Datum *values, int nvalues);
 extern void restrict_to_lower(Condition *condition, Datum lower);
 extern void restrict_to_upper(Condition *condition, Datum upper);
@@ -37,8 +39,8 @@ extern void restrict_to_element(Condition *condition, Datum element);
 extern bool normalize_condition(Condition *condition);
 extern int compare_values(Condition *condition, Datum a, Datum b);
 extern bool condition_holds(Condition *condition, Datum value, bool isnull);
-extern bool conditions_hold(Condition **conditions, int nconditions, TupleTableSlot *slot,
-							MemoryContext context);
+extern bool conditions_hold(Condition **conditions, int nconditions, Source source,
+							TupleTableSlot *slot, MemoryContext context);
 extern void prepare_order(SortSupport order, Oid type, bool descending);
 
 #endif /* BATCHES_CONDITION_H */

@@ -159,6 +159,26 @@ has_only_policy(Relation relation, const char *policy)
 	return permitted;
 }
 
+/*
+ * Why a policy is not what tells which rows of a table the role may see, or NULL. The
+ * role may also be one that sees them all.
+ */
+const char *
+direct_policy_obstacle(Relation relation, const char *policy)
+{
+	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) != RLS_ENABLED)
+		return NULL;
+	if (row_security_policy_hook_permissive != NULL || row_security_policy_hook_restrictive != NULL)
+		return "an extension has policies of row-level security";
+	if (!may_execute(extension_function("current_user_id")))
+		return "the role may not execute what its row-level security asks";
+	if (authenticated_user_id() == NULL)
+		return "row-level security applies, and there is no authenticated user";
+	if (!has_only_policy(relation, policy))
+		return "it has policies of row-level security beyond its own";
+	return NULL;
+}
+
 /* Why a table cannot be read directly, or NULL. */
 static const char *
 find_obstacle(Relation relation, const char *policy)
@@ -180,19 +200,7 @@ find_obstacle(Relation relation, const char *policy)
 	/* Tuples that were found might be gone when they are fetched. */
 	if (OldSnapshotThresholdActive())
 		return "old_snapshot_threshold is set";
-	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED)
-	{
-		if (row_security_policy_hook_permissive != NULL ||
-			row_security_policy_hook_restrictive != NULL)
-			return "an extension has policies of row-level security";
-		if (!may_execute(extension_function("current_user_id")))
-			return "the role may not execute what its row-level security asks";
-		if (authenticated_user_id() == NULL)
-			return "row-level security applies, and there is no authenticated user";
-		if (!has_only_policy(relation, policy))
-			return "it has policies of row-level security beyond its own";
-	}
-	return NULL;
+	return direct_policy_obstacle(relation, policy);
 }
 
 /* Whether a column of an index is in the order of the listing. */
@@ -275,8 +283,6 @@ direct_open(const char *name, const char *policy, const char **obstacle)
 {
 	Relation relation;
 	DirectTable *table;
-	List *oids;
-	ListCell *cell;
 
 	/* By name, as a query does: another table may have it once the lock is there. */
 	relation = table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
@@ -286,18 +292,54 @@ direct_open(const char *name, const char *policy, const char **obstacle)
 		table_close(relation, NoLock);
 		return NULL;
 	}
-	oids = RelationGetIndexList(relation);
 	table = palloc0(sizeof(*table));
 	table->relation = relation;
+	return table;
+}
+
+/* Opens those of a table's indexes that can serve; all of them without a filter. */
+void
+direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg)
+{
+	List *oids = RelationGetIndexList(table->relation);
+	ListCell *cell;
+
 	table->indexes = palloc(sizeof(DirectIndex) * (list_length(oids) + 1));
 	foreach (cell, oids)
 	{
-		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+		Oid oid = lfirst_oid(cell);
+		Relation index;
 
+		if (filter != NULL)
+		{
+			/* An index that cannot serve is not even locked. */
+			HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(oid));
+			bool serves;
+			Form_pg_index form;
+
+			if (!HeapTupleIsValid(tuple))
+				continue;
+			form = (Form_pg_index) GETSTRUCT(tuple);
+			serves = filter(form->indkey.values, form->indnatts, form->indnkeyatts, arg);
+			ReleaseSysCache(tuple);
+			if (!serves)
+				continue;
+		}
+		index = index_open(oid, AccessShareLock);
 		if (!take_index(table, index))
 			index_close(index, NoLock);
 	}
-	return table;
+}
+
+/* The open index whose first two columns are these, or NULL. */
+DirectIndex *
+direct_key(DirectTable *table, AttrNumber first, AttrNumber second)
+{
+	for (int i = 0; i < table->nindexes; i++)
+		if (table->indexes[i].nkeys >= 2 && table->indexes[i].columns[0] == first &&
+			table->indexes[i].columns[1] == second)
+			return &table->indexes[i];
+	return NULL;
 }
 
 /* The locks stay until the transaction ends, as those of a query. */
@@ -315,9 +357,9 @@ direct_close(DirectTable *table)
 
 /* Whether the role may select some columns, by its rights on the table or on each of them. */
 bool
-direct_may_select(DirectTable *table, Bitmapset *columns)
+direct_may_select(Relation relation, Bitmapset *columns)
 {
-	Oid relid = RelationGetRelid(table->relation);
+	Oid relid = RelationGetRelid(relation);
 	Oid role = GetUserId();
 	int column = -1;
 

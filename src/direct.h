@@ -20,18 +20,34 @@ typedef struct DirectIndex
 	double entries;       /* about how many there are; negative: not asked for */
 } DirectIndex;
 
+/* The tables that batches are read from; other tables are read as the first one. */
+typedef enum Source
+{
+	SOURCE_BATCH,
+	SOURCE_JOB_COUNT,
+	N_SOURCES
+} Source;
+
 /* A table that is surely read right without the executor. */
 typedef struct DirectTable
 {
 	Relation relation;
+	Source source;
+	const AttrNumber *columns; /* by ColumnId, where the table has them */
 	int nindexes;
 	DirectIndex *indexes;
 	List *others; /* open indexes of other kinds */
 } DirectTable;
 
+/* Whether an index with these columns, of which the first ones are its keys, can serve. */
+typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void *arg);
+
+extern const char *direct_policy_obstacle(Relation relation, const char *policy);
 extern DirectTable *direct_open(const char *name, const char *policy, const char **obstacle);
+extern void direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg);
+extern DirectIndex *direct_key(DirectTable *table, AttrNumber first, AttrNumber second);
 extern void direct_close(DirectTable *table);
-extern bool direct_may_select(DirectTable *table, Bitmapset *columns);
+extern bool direct_may_select(Relation relation, Bitmapset *columns);
 extern int direct_position(const DirectIndex *index, AttrNumber column);
 extern double direct_entries(DirectIndex *index);
 extern bool direct_is_not_null(DirectTable *table, AttrNumber column);

@@ -23,7 +23,7 @@ static HeapTuple
 find_statistics(DirectTable *table, const Condition *condition)
 {
 	return SearchSysCache3(STATRELATTINH, RelationGetRelid(table->relation),
-						   Int16GetDatum(condition->column), BoolGetDatum(false));
+						   Int16GetDatum(condition->columns[table->source]), BoolGetDatum(false));
 }
 
 /* The share of the rows that have a tag, at most: one that is not common is rarer than those. */

@@ -1,20 +1,27 @@
 /*
  * fetch.c
- *		Fetches tuples of a table by their place, as index scans do.
+ *		Fetching tuples by their place, and the other table's by key.
+ *
+ * A batch and its job counts have one key and are made and deleted by one statement, so a
+ * snapshot that sees the one sees the other.
  */
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/stratnum.h"
 #include "access/tableam.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
+#include "column.h"
 #include "fetch.h"
 
 void
-fetch_init(Fetch *fetch, Relation table, Snapshot snapshot)
+fetch_init(Fetch *fetch, DirectTable *table, Join *join, Snapshot snapshot)
 {
 	memset(fetch, 0, sizeof(*fetch));
 	fetch->table = table;
+	fetch->join = join;
 	fetch->snapshot = snapshot;
 }
 
@@ -30,8 +37,8 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 
 	if (fetch->data == NULL)
 	{
-		fetch->data = table_index_fetch_begin(fetch->table);
-		fetch->slot = table_slot_create(fetch->table, NULL);
+		fetch->data = table_index_fetch_begin(fetch->table->relation);
+		fetch->slot = table_slot_create(fetch->table->relation, NULL);
 		fetch->check_context =
 			AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
 	}
@@ -39,17 +46,60 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 								   &fetch->all_dead);
 }
 
-/* The same for what meets conditions. */
+/* Looks the other table's row up that has the key of the last tuple. Returns whether there is one. */
+bool
+fetch_joined(Fetch *fetch)
+{
+	static const ColumnId key[] = {COLUMN_PROJECT_ID, COLUMN_ID};
+	Join *join = fetch->join;
+	ScanKeyData keys[lengthof(key)];
+
+	if (join->scan == NULL)
+	{
+		join->scan = begin_index_scan(join->table->relation, join->key->relation, fetch->snapshot,
+									  lengthof(key));
+		join->slot = table_slot_create(join->table->relation, NULL);
+	}
+	for (int i = 0; i < lengthof(key); i++)
+	{
+		bool isnull;
+		Datum value = slot_getattr(fetch->slot, fetch->table->columns[key[i]], &isnull);
+		Relation index = join->key->relation;
+		Oid type = index->rd_opcintype[i];
+
+		if (isnull)
+			return false;
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
+							   index->rd_indcollation[i], F_UUID_EQ, value);
+	}
+	index_rescan(join->scan, keys, lengthof(keys), NULL, 0);
+	return index_getnext_slot(join->scan, ForwardScanDirection, join->slot);
+}
+
+/* Fetches a tuple. Returns whether it is visible and it and the joined row meet the conditions. */
 bool
 fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions, int nconditions)
 {
+	Join *join = fetch->join;
+
 	return fetch_tuple(fetch, tid) &&
-		   conditions_hold(conditions, nconditions, fetch->slot, fetch->check_context);
+		   conditions_hold(conditions, nconditions, fetch->table->source, fetch->slot,
+						   fetch->check_context) &&
+		   (join == NULL ||
+			(fetch_joined(fetch) && conditions_hold(join->conditions, join->nconditions,
+													join->table->source, join->slot,
+													fetch->check_context)));
 }
 
 void
 fetch_end(Fetch *fetch)
 {
+	if (fetch->join != NULL && fetch->join->scan != NULL)
+	{
+		index_endscan(fetch->join->scan);
+		ExecDropSingleTupleTableSlot(fetch->join->slot);
+		fetch->join->scan = NULL;
+	}
 	if (fetch->data == NULL)
 		return;
 	table_index_fetch_end(fetch->data);

@@ -1,27 +1,41 @@
 /*
  * fetch.h
- *		Fetching tuples by their place.
+ *		Fetching tuples by their place, and the other table's by key.
  */
 #ifndef BATCHES_FETCH_H
 #define BATCHES_FETCH_H
 
+#include "access/genam.h"
 #include "access/relscan.h"
 #include "utils/snapshot.h"
 
 #include "condition.h"
 
+/* The row of the other table that has a batch's key */
+typedef struct Join
+{
+	DirectTable *table;
+	DirectIndex *key;   /* on project and id */
+	IndexScanDesc scan; /* NULL until the first look-up */
+	TupleTableSlot *slot;
+	int nconditions; /* on columns that only this table has */
+	Condition **conditions;
+} Join;
+
 typedef struct Fetch
 {
 	IndexFetchTableData *data; /* NULL until the first tuple */
-	Relation table;
+	DirectTable *table;
 	Snapshot snapshot;
+	Join *join;           /* or NULL */
 	TupleTableSlot *slot; /* has the last tuple */
 	bool all_dead;        /* nobody sees anything of the last chain */
 	MemoryContext check_context;
 } Fetch;
 
-extern void fetch_init(Fetch *fetch, Relation table, Snapshot snapshot);
+extern void fetch_init(Fetch *fetch, DirectTable *table, Join *join, Snapshot snapshot);
 extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
+extern bool fetch_joined(Fetch *fetch);
 extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions,
 						int nconditions);
 extern void fetch_end(Fetch *fetch);

@@ -14,11 +14,11 @@
 
 /* The value of a column in the last match of a gather: in its tuple, or in its entry. */
 static Datum
-gathered_value(Gather *gather, bool fetched, AttrNumber column, bool *isnull)
+gathered_value(Gather *gather, bool fetched, ColumnId column, bool *isnull)
 {
 	if (fetched)
-		return slot_getattr(gather->fetch.slot, column, isnull);
-	return walk_value(&gather->walk, column, isnull);
+		return fetched_value(&gather->fetch, column, isnull);
+	return walk_value(&gather->walk, gather->walk.table->columns[column], isnull);
 }
 
 /* As ItemPointerCompare(), but inlined. */
@@ -36,15 +36,6 @@ compare_tids(const ItemPointerData *a, const ItemPointerData *b)
 #define ST_SORT sort_tids
 #define ST_ELEMENT_TYPE ItemPointerData
 #define ST_COMPARE(a, b) compare_tids(a, b)
-#define ST_SCOPE static
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-#define ST_SORT sort_matches
-#define ST_ELEMENT_TYPE Match
-#define ST_COMPARE_ARG_TYPE IndexScan
-#define ST_COMPARE(a, b, scan) compare_matches(scan, a, b)
 #define ST_SCOPE static
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
@@ -68,8 +59,8 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	IndexScan *scan = gather->scan;
 	bool isnull;
 	bool id_isnull;
-	Datum key = gathered_value(gather, fetched, scan->columns[scan->request->order_by], &isnull);
-	Datum id = gathered_value(gather, fetched, scan->columns[COLUMN_ID], &id_isnull);
+	Datum key = gathered_value(gather, fetched, scan->request->order_by, &isnull);
+	Datum id = gathered_value(gather, fetched, COLUMN_ID, &id_isnull);
 	Match match;
 
 	set_match(scan, &match, key, isnull, id, tid);
@@ -189,9 +180,11 @@ gather_entries(Gather *gather, int64 work_limit)
 
 /* The work of fetching so many tuples in the order of their places. */
 int64
-fetch_work(int64 ntuples, int64 nblocks)
+fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks)
 {
-	return ntuples * WORK_TUPLE + nblocks * WORK_BLOCK;
+	int64 each = WORK_TUPLE + (fetch->join != NULL ? WORK_JOIN : 0);
+
+	return ntuples * each + nblocks * WORK_BLOCK;
 }
 
 /* Puts the tuples found in order, and tells what is left to do. */
@@ -209,7 +202,7 @@ set_known_work(Gather *gather)
 	}
 	gather->sized = true;
 	gather->partial |= gather->stream < gather->walk.nstreams;
-	gather->known_work = fetch_work(gather->ntids, nblocks);
+	gather->known_work = fetch_work(&gather->fetch, gather->ntids, nblocks);
 }
 
 /*
@@ -261,7 +254,7 @@ gather_narrow(Gather *gather, const Gather *other)
 	int64 n = 0;
 	int64 j = 0;
 
-	if (!has_found_all(other))
+	if (!has_found_all(other) || other->walk.table != gather->walk.table)
 		return;
 	for (int64 i = 0; i < gather->ntids; i++)
 	{
@@ -292,14 +285,16 @@ bool
 gather_tagged(Gather *gather)
 {
 	IndexScan *scan = gather->scan;
-	Condition *conditions[N_FILTERS];
+	Condition *conditions[lengthof(scan->conditions)];
+	int nconditions = 0;
 	ItemPointerData tid;
 
 	for (int i = 0; i < scan->nconditions; i++)
-		conditions[i] = &scan->conditions[i];
+		if (scan->conditions[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
+			conditions[nconditions++] = &scan->conditions[i];
 	tag_walk_rewind(gather->tags);
 	while (tag_walk_next(gather->tags, &tid))
-		if (!fetch_tid(gather, &tid, conditions, scan->nconditions))
+		if (!fetch_tid(gather, &tid, conditions, nconditions))
 			return false;
 	return true;
 }
@@ -349,7 +344,7 @@ void
 gather_estimate(Gather *gather)
 {
 	const Walk *walk = &gather->walk;
-	DirectTable *table = gather->scan->table;
+	DirectTable *table = walk->table;
 	double entries = direct_entries(walk->index);
 
 	if (walk->list != NULL)
@@ -372,7 +367,7 @@ gather_work_found(const Gather *gather)
 {
 	if (gather_is_known(gather))
 		return gather->known_work;
-	return gather->walk.work + fetch_work(gather->ntids, 0);
+	return gather->walk.work + fetch_work(&gather->fetch, gather->ntids, 0);
 }
 
 /* What a gather may have left to do; much, if nothing is known of that. */
@@ -384,7 +379,8 @@ gather_work_left(const Gather *gather)
 
 	if (gather->tags != NULL)
 		return tag_walk_has_found(gather->tags)
-				   ? fetch_work(tag_walk_count(gather->tags), tag_walk_blocks(gather->tags))
+				   ? fetch_work(&gather->fetch, tag_walk_count(gather->tags),
+								tag_walk_blocks(gather->tags))
 				   : NO_WORK_LIMIT;
 	if (walk->needs_heap && !gather->sized)
 		return NO_WORK_LIMIT;

@@ -41,7 +41,7 @@ typedef struct Gather
 	bool full;    /* the last one wanted is at wanted - 1 */
 } Gather;
 
-extern int64 fetch_work(int64 ntuples, int64 nblocks);
+extern int64 fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks);
 extern bool gather_entries(Gather *gather, int64 work_limit);
 extern bool gather_find(Gather *gather, int64 work_limit);
 extern void gather_narrow(Gather *gather, const Gather *other);

@@ -287,7 +287,7 @@ append_job_counts(StringInfo buf, const int64 *counts)
 		if (counts[i] == 0)
 			continue;
 		append_bytes(buf, joiner, strlen(joiner));
-		append_bytes(buf, job_statuses[i].label, strlen(job_statuses[i].label));
+		append_bytes(buf, job_status_labels[i], strlen(job_status_labels[i]));
 		append_literal(buf, "\":");
 		append_integer(buf, counts[i]);
 		joiner = ",\"";

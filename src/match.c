@@ -10,6 +10,14 @@
 
 #include "match.h"
 
+/* The index of a table by which rows are found by project and id. */
+DirectIndex *
+scan_key(IndexScan *scan, Source source)
+{
+	return direct_key(scan->tables[source], scan->columns[source][COLUMN_PROJECT_ID],
+					  scan->columns[source][COLUMN_ID]);
+}
+
 /* For how many matches there is memory, but for the keys of some types. */
 int64
 most_matches(void)
@@ -33,6 +41,26 @@ compare_matches(IndexScan *scan, const Match *a, const Match *b)
 		return order;
 	return ApplySortComparator(UUIDPGetDatum(&a->id), false, UUIDPGetDatum(&b->id), false,
 							   &scan->id_order);
+}
+
+#define ST_SORT sort_matches
+#define ST_ELEMENT_TYPE Match
+#define ST_COMPARE_ARG_TYPE IndexScan
+#define ST_COMPARE(a, b, scan) compare_matches(scan, a, b)
+#define ST_SCOPE
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* A column of the last tuple fetched, or of the row joined with it. */
+Datum
+fetched_value(const Fetch *fetch, ColumnId column, bool *isnull)
+{
+	AttrNumber own = fetch->table->columns[column];
+
+	if (own != InvalidAttrNumber)
+		return slot_getattr(fetch->slot, own, isnull);
+	return slot_getattr(fetch->join->slot, fetch->join->table->columns[column], isnull);
 }
 
 /* The keys of "complete" are those of "open", turned round. */

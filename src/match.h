@@ -9,6 +9,7 @@
 #include "utils/uuid.h"
 
 #include "column.h"
+#include "fetch.h"
 #include "filter.h"
 #include "scan_index.h"
 #include "tag_walk.h"
@@ -17,15 +18,17 @@
 struct IndexScan
 {
 	const Request *request;
-	DirectTable *table;
-	BlockNumber nblocks; /* of the table */
 	Snapshot snapshot;
 	MemoryContext context;
-	AttrNumber columns[N_COLUMNS]; /* of the table, by ColumnId */
-	AttrNumber job_columns[N_JOB_STATUSES];
+	DirectTable *tables[N_SOURCES];
+	BlockNumber nblocks;                      /* of "batch" */
+	AttrNumber columns[N_SOURCES][N_COLUMNS]; /* by ColumnId; those that the table has */
+	AttrNumber job_columns[N_JOB_STATUSES];   /* of "batch_job_count" */
+	AttrNumber size_class_column;             /* of that, too */
+	bool uses_job_counts;                     /* for a filter or the order */
 	bool matches_nothing;
 	int nconditions;
-	Condition conditions[N_FILTERS];
+	Condition conditions[N_FILTERS + 1]; /* one more for the size class */
 	TagWalk *tags; /* what has the wanted tag, by an index on the tags; or NULL */
 	int64 wanted;  /* rows from the first one to the end of the page */
 	int64 total;   /* once it is known; or -1 */
@@ -44,9 +47,12 @@ typedef struct Match
 	ItemPointerData tid;
 } Match;
 
+extern DirectIndex *scan_key(IndexScan *scan, Source source);
 extern int64 most_matches(void);
 extern int64 most_tids(void);
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
+extern void sort_matches(Match *matches, size_t nmatches, IndexScan *scan);
+extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);
 extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
 					  ItemPointer tid);
 extern void keep_key(IndexScan *scan, Match *match);

@@ -20,6 +20,7 @@ struct Stream
 {
 	Match *matches;
 	int nmatches;
+	int nready; /* of them, those that are in order: only more matches of their class come behind */
 	int next;
 	int size; /* how many to read at once */
 	bool ended;
@@ -54,22 +55,24 @@ read_stream(Merge *merge, int i)
 		return;
 	}
 
-	/* All of it was taken. */
-	last = &stream->matches[stream->nmatches - 1];
-	for (int j = 0; j < stream->nmatches - 1; j++)
+	/* All that was ready was taken. */
+	last = &stream->matches[stream->nready - 1];
+	for (int j = 0; j < stream->nready - 1; j++)
 		free_key(merge->scan, &stream->matches[j]);
 	if (stream->resumes)
 		free_key(merge->scan, &stream->last);
 	stream->last = *last;
 	stream->resumes = true;
+	stream->nmatches -= stream->nready;
+	memmove(stream->matches, stream->matches + stream->nready, sizeof(Match) * stream->nmatches);
 	stream->next = 0;
-	stream->nmatches = 0;
+	stream->nready = 0;
 	if (merge->walk.nstreams == 1)
 		return; /* The walk stands where it stopped. */
 
 	place[0] = stream->last.key;
 	place[1] = UUIDPGetDatum(&stream->last.id);
-	if (merge->walk.index->columns[1] == merge->scan->columns[COLUMN_ID])
+	if (merge->walk.index->columns[1] == merge->walk.table->columns[COLUMN_ID])
 		walk_resume_stream(&merge->walk, i, place + 1, 1);
 	else
 		walk_resume_stream(&merge->walk, i, place, 2);
@@ -86,6 +89,43 @@ add_to_stream(Merge *merge, Stream *stream, Match *match)
 	keep_key(merge->scan, match);
 	stream->matches[stream->nmatches++] = *match;
 	merge->nread++;
+}
+
+/* A column of the walk's match: in its entry, or in what was fetched for it. */
+static Datum
+match_value(Walk *walk, ColumnId column, bool *isnull)
+{
+	AttrNumber own = walk->table->columns[column];
+
+	if (own != InvalidAttrNumber && direct_position(walk->index, own) > 0)
+		return walk_value(walk, own, isnull);
+	return fetched_value(&walk->fetch, column, isnull);
+}
+
+/* Puts the matches in order that came in that of their size class only. */
+static void
+order_class(Merge *merge, Stream *stream)
+{
+	sort_matches(stream->matches + stream->nready, stream->nmatches - stream->nready, merge->scan);
+	stream->nready = stream->nmatches;
+}
+
+/*
+ * Adds a match to the one stream of a walk. By size classes, those of one class come in
+ * any order, unless it has a single number.
+ */
+static void
+add_to_only_stream(Merge *merge, Stream *stream, Match *match)
+{
+	bool by_class = merge->scan->request->order_by == COLUMN_JOBS_COUNT;
+	int class = by_class ? size_class(DatumGetInt32(match->key)) : 0;
+
+	if (by_class && stream->nready < stream->nmatches &&
+		class != size_class(DatumGetInt32(stream->matches[stream->nmatches - 1].key)))
+		order_class(merge, stream);
+	add_to_stream(merge, stream, match);
+	if (class < EXACT_SIZE_CLASSES)
+		stream->nready = stream->nmatches;
 }
 
 /*
@@ -114,16 +154,17 @@ fill_stream(Merge *merge, int64 work_limit)
 			return false;
 		if (result == WALK_END)
 		{
+			order_class(merge, stream);
 			stream->ended = true;
 			return true;
 		}
-		key = walk_value(walk, scan->columns[scan->request->order_by], &isnull);
-		id = walk_value(walk, scan->columns[COLUMN_ID], &id_isnull);
+		key = match_value(walk, scan->request->order_by, &isnull);
+		id = match_value(walk, COLUMN_ID, &id_isnull);
 		set_match(scan, &match, key, isnull, id, &walk->tid);
 		if (walk->nstreams == 1)
 		{
-			add_to_stream(merge, stream, &match);
-			if (stream->nmatches == enough)
+			add_to_only_stream(merge, stream, &match);
+			if (stream->nready >= enough)
 				return true;
 			continue;
 		}
@@ -131,6 +172,7 @@ fill_stream(Merge *merge, int64 work_limit)
 			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
 			return true;
 		add_to_stream(merge, stream, &match);
+		stream->nready = stream->nmatches;
 	}
 }
 
@@ -182,7 +224,7 @@ merge_advance(Merge *merge, int64 work_limit)
 			if (!fill_stream(merge, work_limit))
 				return false;
 			stream = &merge->streams[merge->reading];
-			if (stream->nmatches > 0)
+			if (stream->nready > 0)
 				binaryheap_add(merge->heap, Int32GetDatum(merge->reading));
 			merge->reading = -1;
 			continue;
@@ -206,7 +248,7 @@ merge_advance(Merge *merge, int64 work_limit)
 			merge->complete = true;
 			return true;
 		}
-		if (++stream->next < stream->nmatches)
+		if (++stream->next < stream->nready)
 			binaryheap_replace_first(merge->heap, Int32GetDatum(i));
 		else
 		{

@@ -17,11 +17,11 @@ static const char *const order_by_labels[] = {
 
 static const char *const direction_labels[] = {"ASC", "DESC", NULL};
 
-static const char *const batch_status_labels[] = {
+static const char *const batch_status_labels[N_BATCH_STATUSES + 1] = {
 	"PENDING", "RUNNING", "DONE", "CANCELED", "CANCELING", "TIMED_OUT", "ERROR", "PAUSED", NULL,
 };
 
-static const char *const queue_priority_labels[] = {
+static const char *const queue_priority_labels[N_QUEUE_PRIORITIES + 1] = {
 	"CRITICAL", "HIGH", "MEDIUM", "LOW", "FREE", NULL,
 };
 
@@ -73,6 +73,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.is_list = true,
 			.comparison = COMPARE_IN,
 			.column = COLUMN_PROJECT_ID,
+			.is_cell = true,
 		},
 	[PARAMETER_USER_ID] =
 		{
@@ -89,6 +90,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.is_list = true,
 			.comparison = COMPARE_IN,
 			.column = COLUMN_DEVICE_TYPE,
+			.is_cell = true,
 		},
 	[PARAMETER_STATUS] =
 		{
@@ -97,6 +99,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.is_list = true,
 			.comparison = COMPARE_IN,
 			.column = COLUMN_STATUS,
+			.is_cell = true,
 			.labels = batch_status_labels,
 			.enum_type = "batch_status",
 		},
@@ -106,6 +109,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.type = PARAMETER_TYPE_BOOLEAN,
 			.comparison = COMPARE_EQUAL,
 			.column = COLUMN_COMPLETE,
+			.is_cell = true,
 		},
 	[PARAMETER_OPEN] =
 		{
@@ -113,6 +117,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.type = PARAMETER_TYPE_BOOLEAN,
 			.comparison = COMPARE_EQUAL,
 			.column = COLUMN_OPEN,
+			.is_cell = true,
 		},
 	[PARAMETER_MIN_JOBS] =
 		{
@@ -149,6 +154,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.is_list = true,
 			.comparison = COMPARE_IN,
 			.column = COLUMN_QUEUE_PRIORITY,
+			.is_cell = true,
 			.labels = queue_priority_labels,
 			.enum_type = "queue_priority",
 		},

@@ -39,6 +39,10 @@ typedef enum ParameterId
 #define FIRST_FILTER PARAMETER_ID
 #define N_FILTERS (N_PARAMETERS - FIRST_FILTER)
 
+/* How many labels the enumerations have */
+#define N_BATCH_STATUSES 8
+#define N_QUEUE_PRIORITIES 5
+
 typedef enum ParameterType
 {
 	PARAMETER_TYPE_LITERAL, /* one of the labels */
@@ -76,6 +80,7 @@ typedef struct Parameter
 	bool is_list;
 	Comparison comparison;
 	ColumnId column;
+	bool is_cell;  /* a filter that "batch_total" can answer */
 	bool sql_only; /* not a parameter of the endpoint */
 	/* what an enumeration or a literal can be: its labels in order, then NULL */
 	const char *const *labels;

@@ -207,7 +207,9 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	uint64 processed;
 
 	SPI_connect();
-	options.params = makeParamList(parameters->count);
+	/* Without parameters there is no list of them: not everybody takes an empty one. */
+	if (parameters->count > 0)
+		options.params = makeParamList(parameters->count);
 	for (int i = 0; i < parameters->count; i++)
 	{
 		ParamExternData *parameter = &options.params->params[i];
@@ -226,12 +228,9 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	return processed;
 }
 
-/*
- * Runs a query in the snapshot of the calling statement, so that several
- * queries of one call see the same rows, and calls back for each row.
- */
-void
-run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback, void *arg)
+static void
+run_with_callback(const char *sql, const QueryParameters *parameters, bool read_only,
+				  QueryRowCallback callback, void *arg)
 {
 	CallbackReceiver receiver = {
 		.pub =
@@ -248,8 +247,26 @@ run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback c
 			AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES),
 	};
 
-	run(sql, parameters, true, &receiver.pub);
+	run(sql, parameters, read_only, &receiver.pub);
 	MemoryContextDelete(receiver.row_context);
+}
+
+/*
+ * Runs a query in the snapshot of the calling statement, so that several
+ * queries of one call see the same rows, and calls back for each row.
+ */
+void
+run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback, void *arg)
+{
+	run_with_callback(sql, parameters, true, callback, arg);
+}
+
+/* The same in a snapshot of its own. The callback may change what the query reads. */
+void
+run_fresh_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback,
+				void *arg)
+{
+	run_with_callback(sql, parameters, false, callback, arg);
 }
 
 /* Runs a statement in a snapshot of its own, and returns how many rows it processed. */

@@ -23,6 +23,8 @@ typedef void (*QueryRowCallback)(TupleTableSlot *slot, void *arg);
 extern int add_query_parameter(QueryParameters *parameters, Oid type, Datum value);
 extern void run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback,
 					  void *arg);
+extern void run_fresh_query(const char *sql, const QueryParameters *parameters,
+							QueryRowCallback callback, void *arg);
 extern uint64 run_statement(const char *sql, const QueryParameters *parameters);
 
 #endif /* BATCHES_PLAN_H */

@@ -50,49 +50,79 @@ is_better(const Walk *walk, const Walk *other)
 }
 
 /*
- * Adds a gather by a condition on the first column of an index, or by a whole index, of
- * which a range makes the streams shorter, or none does.
+ * Prepares a walk over an index of one of the tables, joined with the other one if that
+ * has something that is asked for.
  */
 static void
-add_gather(IndexScan *scan, Race *race, Condition *condition, const Condition *range, bool keeps)
+prepare_walk(IndexScan *scan, Walk *walk, Source source, DirectIndex *index, Condition *list,
+			 ScanDirection direction, bool for_page)
+{
+	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+	ColumnId order_by = scan->request->order_by;
+	bool joins = for_page && scan->columns[source][order_by] == InvalidAttrNumber;
+
+	walk_init(walk, scan->tables[source], index, scan->conditions, scan->nconditions, list,
+			  direction);
+	for (int i = 0; i < scan->nconditions; i++)
+		joins |= scan->conditions[i].columns[source] == InvalidAttrNumber;
+	if (joins)
+		walk_join(walk, scan->tables[other], scan_key(scan, other), scan->conditions,
+				  scan->nconditions);
+	if (!for_page)
+		return;
+	if (scan->columns[source][order_by] != InvalidAttrNumber)
+		walk_need_column(walk, scan->columns[source][order_by]);
+	walk_need_column(walk, scan->columns[source][COLUMN_ID]);
+}
+
+/* The tables whose indexes are ways to the rows of a request */
+static int
+count_sources(const IndexScan *scan)
+{
+	return scan->uses_job_counts ? N_SOURCES : 1;
+}
+
+/*
+ * Adds a gather by a condition on the first column of an index of a table, or by a whole
+ * index, of which a range makes the streams shorter, or none does.
+ */
+static void
+add_gather(IndexScan *scan, Race *race, Source source, Condition *condition, const Condition *range,
+		   bool keeps)
 {
 	Gather *gather = &race->gathers[race->ngathers];
+	DirectTable *table = scan->tables[source];
 	bool found = false;
 
 	memset(gather, 0, sizeof(*gather));
 	gather->scan = scan;
 	gather->keeps = keeps;
-	fetch_init(&gather->fetch, scan->table->relation, scan->snapshot);
-	for (int i = 0; i < scan->table->nindexes; i++)
+	for (int i = 0; i < table->nindexes; i++)
 	{
-		DirectIndex *index = &scan->table->indexes[i];
+		DirectIndex *index = &table->indexes[i];
 		Walk walk;
 
-		if (condition != NULL && index->columns[0] != condition->column)
+		if (condition != NULL && index->columns[0] != condition->columns[source])
 			continue;
-		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions,
-				  condition != NULL && condition->has_list ? condition : NULL,
-				  NoMovementScanDirection);
+		prepare_walk(scan, &walk, source, index,
+					 condition != NULL && condition->has_list ? condition : NULL,
+					 NoMovementScanDirection, keeps);
 		if (walk.range != range)
 			continue;
-		if (keeps)
-		{
-			walk_need_column(&walk, scan->columns[scan->request->order_by]);
-			walk_need_column(&walk, scan->columns[COLUMN_ID]);
-		}
 		if (!found || is_better(&walk, &gather->walk))
 			gather->walk = walk;
 		found = true;
 	}
 	if (!found)
 		return;
+	fetch_init(&gather->fetch, table, gather->walk.fetch.join, scan->snapshot);
 	/* Each value of a list has one entry, or few, in a unique index on its column. */
 	if (gather->walk.needs_heap && gather->walk.list != NULL && gather->walk.index->is_key)
 	{
 		gather->sized = true;
-		gather->known_work =
-			gather->walk.nstreams * (int64) WORK_DESCENT +
-			fetch_work(gather->walk.nstreams, Min(gather->walk.nstreams, scan->nblocks));
+		gather->known_work = gather->walk.nstreams * (int64) WORK_DESCENT +
+							 fetch_work(&gather->fetch, gather->walk.nstreams,
+										Min(gather->walk.nstreams, scan->nblocks));
 	}
 	race->ngathers++;
 }
@@ -102,15 +132,19 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 {
 	bool reads_index_only = false;
 
-	race->gathers = palloc(sizeof(Gather) * (scan->nconditions * (scan->nconditions + 1) + 1));
-	for (int i = 0; i < scan->nconditions; i++)
-	{
-		if (scan->conditions[i].has_element)
-			continue;
-		add_gather(scan, race, &scan->conditions[i], NULL, keeps);
-		for (int j = 0; j < scan->nconditions; j++)
-			add_gather(scan, race, &scan->conditions[i], &scan->conditions[j], keeps);
-	}
+	race->gathers = palloc(sizeof(Gather) * N_SOURCES *
+						   (scan->nconditions * (scan->nconditions + 1) + 1));
+	for (int source = 0; source < count_sources(scan); source++)
+		for (int i = 0; i < scan->nconditions; i++)
+		{
+			Condition *condition = &scan->conditions[i];
+
+			if (condition->has_element || condition->columns[source] == InvalidAttrNumber)
+				continue;
+			add_gather(scan, race, source, condition, NULL, keeps);
+			for (int j = 0; j < scan->nconditions; j++)
+				add_gather(scan, race, source, condition, &scan->conditions[j], keeps);
+		}
 	for (int i = 0; i < race->ngathers; i++)
 		reads_index_only |= !race->gathers[i].walk.needs_heap;
 
@@ -119,7 +153,7 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 	{
 		int parts = race->ngathers;
 
-		add_gather(scan, race, NULL, NULL, keeps);
+		add_gather(scan, race, SOURCE_BATCH, NULL, NULL, keeps);
 		if (parts > 0 && race->ngathers > parts && race->gathers[parts].walk.needs_heap)
 			race->ngathers = parts;
 	}
@@ -134,36 +168,51 @@ use_tags(Race *race)
 	if (!tag_walk_is_exact(tags))
 		return;
 	for (int i = 0; i < race->nmerges; i++)
-		walk_use_tags(&race->merges[i].walk, tags);
+		if (race->merges[i].walk.table->source == SOURCE_BATCH)
+			walk_use_tags(&race->merges[i].walk, tags);
 	for (int i = 0; i < race->ngathers; i++)
-		gather_use_tags(&race->gathers[i], tags);
+		if (race->gathers[i].walk.table->source == SOURCE_BATCH)
+			gather_use_tags(&race->gathers[i], tags);
 }
 
 /* Adds a gather by an index on the tags. */
 static void
 add_tags(IndexScan *scan, Race *race, bool keeps)
 {
+	Gather *gather;
+	Walk walk;
+
 	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
 		if (scan->conditions[i].has_element)
-			scan->tags = tag_walk_init(scan->table, &scan->conditions[i]);
+			scan->tags = tag_walk_init(scan->tables[SOURCE_BATCH], &scan->conditions[i]);
 	if (scan->tags == NULL)
 		return;
-	race->tags = palloc0(sizeof(Gather));
-	race->tags->scan = scan;
-	race->tags->keeps = keeps;
-	race->tags->tags = scan->tags;
-	fetch_init(&race->tags->fetch, scan->table->relation, scan->snapshot);
+	gather = palloc0(sizeof(Gather));
+	gather->scan = scan;
+	gather->keeps = keeps;
+	gather->tags = scan->tags;
+	/* For what any walk over the table joins. */
+	prepare_walk(scan, &walk, SOURCE_BATCH, &scan->tables[SOURCE_BATCH]->indexes[0], NULL,
+				 NoMovementScanDirection, keeps);
+	fetch_init(&gather->fetch, scan->tables[SOURCE_BATCH], walk.fetch.join, scan->snapshot);
+	race->tags = gather;
 	if (tag_walk_has_found(scan->tags))
 		use_tags(race);
 }
 
-/* Whether a stream of an index, from a column on, is in the order of the page. */
+/* Whether a stream of an index of a table, from a column on, is in the order of the page. */
 static bool
-is_page_order(IndexScan *scan, const DirectIndex *index, int column)
+is_page_order(IndexScan *scan, Source source, const DirectIndex *index, int column)
 {
-	AttrNumber id = scan->columns[COLUMN_ID];
-	AttrNumber key = scan->columns[scan->request->order_by];
+	AttrNumber id = scan->columns[source][COLUMN_ID];
+	AttrNumber key = scan->columns[source][scan->request->order_by];
 
+	/* The order of the size classes is that of the numbers of jobs, nearly: merge.c does the rest. */
+	if (source == SOURCE_JOB_COUNT && scan->request->order_by == COLUMN_JOBS_COUNT)
+		return column == 0 && index->nkeys >= 2 && index->columns[0] == scan->size_class_column &&
+			   index->columns[1] == id;
+	if (key == InvalidAttrNumber)
+		return false;
 	if (column > 0 && index->columns[0] == key && key != id)
 		/* The streams have one key each. */
 		return column < index->nkeys && index->columns[column] == id;
@@ -175,29 +224,30 @@ is_page_order(IndexScan *scan, const DirectIndex *index, int column)
 	return key == id || (column + 1 < index->nkeys && index->columns[column + 1] == id);
 }
 
-/* Adds a merge of the streams that a list makes, or of the single one without. */
+/* Adds a merge of the streams that a list makes of a table's index, or of the single one without. */
 static void
-add_merge(IndexScan *scan, Race *race, Condition *list)
+add_merge(IndexScan *scan, Race *race, Source source, Condition *list)
 {
 	Merge *merge = &race->merges[race->nmerges];
+	DirectTable *table = scan->tables[source];
 	bool found = false;
 
 	memset(merge, 0, sizeof(*merge));
 	merge->scan = scan;
-	for (int i = 0; i < scan->table->nindexes; i++)
+	for (int i = 0; i < table->nindexes; i++)
 	{
-		DirectIndex *index = &scan->table->indexes[i];
+		DirectIndex *index = &table->indexes[i];
 		Walk walk;
 
-		if ((list != NULL && index->columns[0] != list->column) ||
-			!is_page_order(scan, index, list == NULL ? 0 : 1))
+		if ((list != NULL && index->columns[0] != list->columns[source]) ||
+			!is_page_order(scan, source, index, list == NULL ? 0 : 1))
 			continue;
 		/* Streams are resumed after a key, and nulls are not behind any. */
-		if (list != NULL && list->nvalues > 1 &&
-			!direct_is_not_null(scan->table, index->columns[1]))
+		if (list != NULL && list->nvalues > 1 && !direct_is_not_null(table, index->columns[1]))
 			continue;
-		walk_init(&walk, scan->table, index, scan->conditions, scan->nconditions, list,
-				  scan->request->descending ? BackwardScanDirection : ForwardScanDirection);
+		prepare_walk(scan, &walk, source, index, list,
+					 scan->request->descending ? BackwardScanDirection : ForwardScanDirection,
+					 true);
 		if (!found || is_better(&walk, &merge->walk))
 			merge->walk = walk;
 		found = true;
@@ -224,15 +274,19 @@ add_merges(IndexScan *scan, Race *race)
 {
 	bool has_open = false;
 
-	race->merges = palloc(sizeof(Merge) * (scan->nconditions + 2));
-	add_merge(scan, race, NULL);
-	for (int i = 0; i < scan->nconditions; i++)
+	race->merges = palloc(sizeof(Merge) * N_SOURCES * (scan->nconditions + 2));
+	for (int source = 0; source < count_sources(scan); source++)
 	{
-		Condition *condition = &scan->conditions[i];
+		add_merge(scan, race, source, NULL);
+		for (int i = 0; i < scan->nconditions; i++)
+		{
+			Condition *condition = &scan->conditions[i];
 
-		has_open |= condition->column == scan->columns[COLUMN_OPEN];
-		if (condition->has_list)
-			add_merge(scan, race, condition);
+			has_open |=
+				condition->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_OPEN];
+			if (condition->has_list && condition->columns[source] != InvalidAttrNumber)
+				add_merge(scan, race, source, condition);
+		}
 	}
 	if (scan->request->order_by == COLUMN_COMPLETE && !has_open)
 	{
@@ -241,9 +295,10 @@ add_merges(IndexScan *scan, Race *race)
 
 		both[0] = BoolGetDatum(false);
 		both[1] = BoolGetDatum(true);
-		init_condition(condition, scan->columns[COLUMN_OPEN], BOOLOID);
+		init_condition(condition, BOOLOID);
+		condition->columns[SOURCE_BATCH] = scan->columns[SOURCE_BATCH][COLUMN_OPEN];
 		restrict_to_list(condition, both, 2);
-		add_merge(scan, race, condition);
+		add_merge(scan, race, SOURCE_BATCH, condition);
 	}
 	qsort(race->merges, race->nmerges, sizeof(Merge), compare_merges);
 	for (int i = 0; i < race->nmerges; i++)
@@ -488,6 +543,15 @@ race_run(Race *race)
 	}
 	end_others(race);
 	return race->merge != NULL || race->gather != NULL;
+}
+
+/* The table whose tuples the winner has found */
+Source
+race_source(const Race *race)
+{
+	if (race->merge != NULL)
+		return race->merge->walk.table->source;
+	return race->gather->tags != NULL ? SOURCE_BATCH : race->gather->walk.table->source;
 }
 
 /* Ends the winner; what it has found stays. */

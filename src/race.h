@@ -22,6 +22,7 @@ typedef struct Race
 
 extern void race_begin(Race *race, IndexScan *scan, bool for_page);
 extern bool race_run(Race *race);
+extern Source race_source(const Race *race);
 extern void race_end(Race *race);
 
 #endif /* BATCHES_RACE_H */

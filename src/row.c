@@ -6,6 +6,9 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
 
 #include "batches.h"
 #include "row.h"
@@ -22,8 +25,9 @@ const Column batch_columns[N_COLUMNS] = {
 	[COLUMN_PROJECT_ID] = {"project_id", COLUMN_TYPE_UUID},
 	[COLUMN_CREATED_AT] = {"created_at", COLUMN_TYPE_TIMESTAMP},
 	[COLUMN_UPDATED_AT] = {"updated_at", COLUMN_TYPE_TIMESTAMP},
-	[COLUMN_JOBS_COUNT] = {"jobs_count", COLUMN_TYPE_INTEGER},
-	[COLUMN_JOBS_COUNT_PER_STATUS] = {"jobs_count_per_status", COLUMN_TYPE_JOB_COUNTS},
+	[COLUMN_JOBS_COUNT] = {"jobs_count", COLUMN_TYPE_INTEGER, .is_job_count = true},
+	[COLUMN_JOBS_COUNT_PER_STATUS] = {"jobs_count_per_status", COLUMN_TYPE_JOB_COUNTS,
+									  .is_job_count = true},
 	[COLUMN_TAGS] = {"tags", COLUMN_TYPE_TEXT_ARRAY},
 	[COLUMN_CONFIGURATION] = {"configuration", COLUMN_TYPE_JSONB},
 	[COLUMN_BACKEND_CONFIGURATION] = {"backend_configuration", COLUMN_TYPE_TEXT},
@@ -60,4 +64,18 @@ column_type_oid(ColumnType type)
 			return JSONBOID;
 	}
 	elog(ERROR, "unrecognized column type: %d", (int) type);
+}
+
+/* A batch has no row in "batch_job_count" that the role may see. */
+void
+fail_on_missing_counts(Datum batch_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("batch %s has no job counts", DatumGetCString(DirectFunctionCall1(uuid_out, batch_id))),
+			 errhint("If they were lost while no trigger kept them, the owner of the tables mends "
+					 "them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
+					 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "
+					 "the same.",
+					 BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA)));
 }

@@ -17,5 +17,6 @@ typedef struct BatchRow
 } BatchRow;
 
 extern Oid column_type_oid(ColumnType type);
+extern void fail_on_missing_counts(Datum batch_id);
 
 #endif /* BATCHES_ROW_H */

@@ -157,13 +157,17 @@ scan_begin(Request *request)
 void
 scan_page(Scan *scan, BatchRowCallback callback, void *arg)
 {
-	if (scan->index_scan != NULL && scan_index_may_page(scan->index_scan))
+	const char *obstacle;
+
+	if (scan->index_scan != NULL && scan_index_may_page(scan->index_scan, &obstacle))
 	{
 		if (scan_index_page(scan->index_scan, callback, arg))
 			return;
 		leave_to_sql("no index has the order of the page, and to sort the rows takes more memory "
 					 "than work_mem");
 	}
+	else if (scan->index_scan != NULL && obstacle != NULL)
+		leave_to_sql(obstacle);
 	scan_sql_page(scan->request, callback, arg);
 }
 

@@ -35,42 +35,55 @@
  * Pages and counts
  */
 
-/* The row of a tuple. */
-static void
-read_row(IndexScan *scan, TupleTableSlot *slot, BatchRow *row)
-{
-	slot_getallattrs(slot);
-	for (int column = 0; column < N_COLUMNS; column++)
-	{
-		int i = scan->columns[column] - 1;
-
-		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
-			continue;
-		row->values[column] = slot->tts_values[i];
-		row->isnull[column] = slot->tts_isnull[i];
-	}
-	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
-	for (int status = 0; status < N_JOB_STATUSES; status++)
-	{
-		int i = scan->job_columns[status] - 1;
-
-		if (!slot->tts_isnull[i])
-			row->job_counts[status] = DatumGetInt32(slot->tts_values[i]);
-	}
-}
-
-/* Fetches the tuples of a page. */
+/* Fetches the rows of a page: the tuples of one table, and those of the other by key. */
 typedef struct PageReader
 {
 	IndexScan *scan;
+	Join join;
 	Fetch fetch;
 	MemoryContext row_context;
 } PageReader;
 
 static void
-read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
+begin_rows(PageReader *reader, IndexScan *scan, Source source)
+{
+	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+
+	memset(reader, 0, sizeof(*reader));
+	reader->scan = scan;
+	reader->join.table = scan->tables[other];
+	reader->join.key = scan_key(scan, other);
+	fetch_init(&reader->fetch, scan->tables[source], &reader->join, scan->snapshot);
+	reader->row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+}
+
+/* The row that was fetched. */
+static void
+read_row(PageReader *reader, BatchRow *row)
 {
 	IndexScan *scan = reader->scan;
+	TupleTableSlot *counts = reader->fetch.table->source == SOURCE_JOB_COUNT ? reader->fetch.slot
+																			 : reader->join.slot;
+
+	slot_getallattrs(reader->fetch.slot);
+	slot_getallattrs(reader->join.slot);
+	for (int column = 0; column < N_COLUMNS; column++)
+		if (batch_columns[column].type != COLUMN_TYPE_JOB_COUNTS)
+			row->values[column] = fetched_value(&reader->fetch, column, &row->isnull[column]);
+	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
+	for (int status = 0; status < N_JOB_STATUSES; status++)
+	{
+		int i = scan->job_columns[status] - 1;
+
+		if (!counts->tts_isnull[i])
+			row->job_counts[status] = DatumGetInt32(counts->tts_values[i]);
+	}
+}
+
+static void
+read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
+{
 	MemoryContext previous;
 	BatchRow row = {0};
 
@@ -78,8 +91,14 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 	if (!fetch_tuple(&reader->fetch, &tid))
 		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
 			 ItemPointerGetOffsetNumber(&tid));
+	if (!fetch_joined(&reader->fetch))
+	{
+		bool isnull;
+
+		fail_on_missing_counts(fetched_value(&reader->fetch, COLUMN_ID, &isnull));
+	}
 	previous = MemoryContextSwitchTo(reader->row_context);
-	read_row(scan, reader->fetch.slot, &row);
+	read_row(reader, &row);
 	callback(&row, arg);
 	MemoryContextSwitchTo(previous);
 	MemoryContextReset(reader->row_context);
@@ -91,7 +110,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 {
 	const Request *request = scan->request;
 	MemoryContext previous;
-	PageReader reader = {.scan = scan};
+	PageReader reader;
 	Race race;
 	Merge *merge;
 	Gather *gather;
@@ -108,9 +127,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	}
 	merge = race.merge;
 	gather = race.gather;
-	fetch_init(&reader.fetch, scan->table->relation, scan->snapshot);
-	reader.row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+	begin_rows(&reader, scan, race_source(&race));
 	if (merge == NULL)
 		gather_sort(gather);
 	do
@@ -166,18 +183,29 @@ scan_index_count(IndexScan *scan)
  * Requests
  */
 
+static Condition *
+new_condition(IndexScan *scan, Oid type)
+{
+	Condition *condition = &scan->conditions[scan->nconditions++];
+
+	init_condition(condition, type);
+	return condition;
+}
+
 /* The condition on a column, a new one if there is none. */
 static Condition *
 condition_on(IndexScan *scan, ColumnId column)
 {
-	AttrNumber attribute = scan->columns[column];
+	Source source = batch_columns[column].is_job_count ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+	AttrNumber attribute = scan->columns[source][column];
 	Condition *condition;
 
 	for (int i = 0; i < scan->nconditions; i++)
-		if (scan->conditions[i].column == attribute)
+		if (scan->conditions[i].columns[source] == attribute)
 			return &scan->conditions[i];
-	condition = &scan->conditions[scan->nconditions++];
-	init_condition(condition, attribute, column_type_oid(batch_columns[column].type));
+	condition = new_condition(scan, column_type_oid(batch_columns[column].type));
+	for (int i = 0; i < N_SOURCES; i++)
+		condition->columns[i] = scan->columns[i][column];
 	return condition;
 }
 
@@ -252,49 +280,213 @@ add_filter(IndexScan *scan, const Parameter *parameter, const FilterValue *filte
 	}
 }
 
+/*
+ * Puts the bounds on the number of jobs on the size class, which has an index; both are
+ * the same unless the numbers are large.
+ */
+static void
+add_size_class(IndexScan *scan)
+{
+	Condition *jobs = condition_on(scan, COLUMN_JOBS_COUNT);
+	Condition *class;
+	int32 lower = jobs->has_lower ? DatumGetInt32(jobs->lower) : 0;
+	int32 upper = jobs->has_upper ? DatumGetInt32(jobs->upper) : 0;
+
+	if (upper < 0)
+	{
+		scan->matches_nothing = true;
+		return;
+	}
+	class = lower < EXACT_SIZE_CLASSES && upper < EXACT_SIZE_CLASSES ? jobs
+																	  : new_condition(scan, INT2OID);
+	if (class == jobs)
+	{
+		bool has_lower = jobs->has_lower;
+		bool has_upper = jobs->has_upper;
+
+		init_condition(class, INT2OID);
+		class->has_lower = has_lower;
+		class->has_upper = has_upper;
+	}
+	else
+	{
+		class->has_lower = jobs->has_lower;
+		class->has_upper = jobs->has_upper;
+	}
+	class->columns[SOURCE_JOB_COUNT] = scan->size_class_column;
+	class->lower = Int16GetDatum(size_class(lower));
+	class->upper = Int16GetDatum(size_class(upper));
+}
+
 static void
 add_filters(IndexScan *scan)
 {
+	bool bounds_jobs = false;
+
 	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
-		if (scan->request->filters[id].given &&
-			!add_filter(scan, &parameters[id], &scan->request->filters[id]))
+	{
+		if (!scan->request->filters[id].given)
+			continue;
+		if (!add_filter(scan, &parameters[id], &scan->request->filters[id]))
 			scan->matches_nothing = true;
+		bounds_jobs |= batch_columns[parameters[id].column].is_job_count;
+	}
 	for (int i = 0; i < scan->nconditions; i++)
 		if (!normalize_condition(&scan->conditions[i]))
 			scan->matches_nothing = true;
+	if (bounds_jobs && !scan->matches_nothing)
+		add_size_class(scan);
 }
 
 static const char *
-other_column(const char *name)
+other_column(const char *table, const char *name)
 {
-	return psprintf("its column \"%s\" is not as batches.create_tables() makes it", name);
+	return psprintf("column \"%s\" of \"%s\" is not as batches.create_tables() makes it", name,
+					table);
 }
 
-/* Finds the table's columns. Returns why one cannot be read, or NULL. */
+/* Finds the columns of "batch". Returns why one cannot be read, or NULL. */
 static const char *
-find_columns(IndexScan *scan)
+find_batch_columns(IndexScan *scan)
 {
+	DirectTable *table = scan->tables[SOURCE_BATCH];
+
+	table->columns = scan->columns[SOURCE_BATCH];
 	for (int i = 0; i < N_COLUMNS; i++)
 	{
 		const Column *column = &batch_columns[i == COLUMN_COMPLETE ? COLUMN_OPEN : i];
+		AttrNumber number;
 
-		if (column->type == COLUMN_TYPE_JOB_COUNTS)
+		if (column->is_job_count)
 			continue;
-		scan->columns[i] = direct_column(scan->table, column->name, column_type_oid(column->type));
-		if (scan->columns[i] == InvalidAttrNumber)
-			return other_column(column->name);
+		number = direct_column(table, column->name, column_type_oid(column->type));
+		if (number == InvalidAttrNumber)
+			return other_column("batch", column->name);
 		/* Every row has its place by them. */
-		if ((i == COLUMN_ID || i == COLUMN_OPEN) &&
-			!direct_is_not_null(scan->table, scan->columns[i]))
-			return psprintf("its column \"%s\" is not surely without nulls for this transaction",
+		if ((i == COLUMN_ID || i == COLUMN_OPEN) && !direct_is_not_null(table, number))
+			return psprintf("column \"%s\" of \"batch\" is not surely without nulls for this "
+							"transaction",
 							column->name);
+		scan->columns[SOURCE_BATCH][i] = number;
+	}
+	return NULL;
+}
+
+/* The same for "batch_job_count". */
+static const char *
+find_job_count_columns(IndexScan *scan)
+{
+	DirectTable *table = scan->tables[SOURCE_JOB_COUNT];
+	AttrNumber *columns = scan->columns[SOURCE_JOB_COUNT];
+
+	const struct
+	{
+		const char *name;
+		Oid type;
+		AttrNumber *number;
+	} wanted[] = {
+		{"project_id", UUIDOID, &columns[COLUMN_PROJECT_ID]},
+		{"batch_id", UUIDOID, &columns[COLUMN_ID]},
+		{JOBS_COUNT_COLUMN, INT4OID, &columns[COLUMN_JOBS_COUNT]},
+		{SIZE_CLASS_COLUMN, INT2OID, &scan->size_class_column},
+	};
+
+	table->source = SOURCE_JOB_COUNT;
+	table->columns = columns;
+	for (int i = 0; i < lengthof(wanted); i++)
+	{
+		*wanted[i].number = direct_column(table, wanted[i].name, wanted[i].type);
+		if (*wanted[i].number == InvalidAttrNumber)
+			return other_column(JOB_COUNT_TABLE, wanted[i].name);
 	}
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 	{
-		scan->job_columns[i] = direct_column(scan->table, job_statuses[i].column, INT4OID);
+		scan->job_columns[i] = direct_column(table, job_status_columns[i], INT4OID);
 		if (scan->job_columns[i] == InvalidAttrNumber)
-			return other_column(job_statuses[i].column);
+			return other_column(JOB_COUNT_TABLE, job_status_columns[i]);
 	}
+	return NULL;
+}
+
+/* Opens one of the tables, but for its indexes. Returns why it cannot be read, or NULL. */
+static const char *
+open_table(IndexScan *scan, Source source)
+{
+	const char *obstacle;
+
+	scan->tables[source] = direct_open(source == SOURCE_BATCH ? "batch" : JOB_COUNT_TABLE,
+									   BATCH_POLICY, &obstacle);
+	if (obstacle != NULL)
+		return obstacle;
+	return source == SOURCE_BATCH ? find_batch_columns(scan) : find_job_count_columns(scan);
+}
+
+/* Whether the request's filters or its order are on the job counts. */
+static bool
+uses_job_counts(const Request *request)
+{
+	bool uses = batch_columns[request->order_by].is_job_count;
+
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		uses |= request->filters[id].given && batch_columns[parameters[id].column].is_job_count;
+	return uses;
+}
+
+typedef struct IndexWish
+{
+	const IndexScan *scan;
+	Source source;
+	bool any; /* one that has all columns of the conditions was found */
+} IndexWish;
+
+/*
+ * An IndexFilter: whether an index can serve the request. It begins with the order's
+ * column or with one that a filter is on, or it has all of these, or it is the key by
+ * which the other table's rows find theirs here.
+ */
+static bool
+is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
+{
+	IndexWish *wish = arg;
+	const IndexScan *scan = wish->scan;
+	const AttrNumber *table_columns = scan->columns[wish->source];
+	bool has_all = scan->nconditions > 0 || !wish->any;
+
+	if (wish->source == SOURCE_JOB_COUNT || scan->uses_job_counts)
+		if (nkeys >= 2 && columns[0] == table_columns[COLUMN_PROJECT_ID] &&
+			columns[1] == table_columns[COLUMN_ID])
+			return true;
+	if (!scan->uses_job_counts && wish->source == SOURCE_JOB_COUNT)
+		return false;
+	if (columns[0] == table_columns[scan->request->order_by] ||
+		(wish->source == SOURCE_JOB_COUNT && columns[0] == scan->size_class_column))
+		return true;
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		AttrNumber column = scan->conditions[i].columns[wish->source];
+		bool has = false;
+
+		if (column == columns[0])
+			return true;
+		for (int j = 0; j < ncolumns; j++)
+			has |= columns[j] == column;
+		has_all &= has;
+	}
+	wish->any |= has_all;
+	return has_all;
+}
+
+static const char *
+open_indexes(IndexScan *scan, Source source)
+{
+	IndexWish wish = {.scan = scan, .source = source};
+	DirectTable *table = scan->tables[source];
+
+	direct_open_indexes(table, is_wished, &wish);
+	if (table->nindexes == 0)
+		return "it has no usable index";
+	if ((source == SOURCE_JOB_COUNT || scan->uses_job_counts) && scan_key(scan, source) == NULL)
+		return "it has no index on project and batch";
 	return NULL;
 }
 
@@ -302,17 +494,22 @@ static void
 prepare_page(IndexScan *scan)
 {
 	const Request *request = scan->request;
-	ColumnType type = batch_columns[request->order_by].type;
-	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(scan->table->relation),
-												scan->columns[request->order_by] - 1);
+	Oid type = column_type_oid(batch_columns[request->order_by].type);
 
-	scan->key_byval = attribute->attbyval;
-	scan->key_length = attribute->attlen;
-	prepare_order(&scan->key_order, column_type_oid(type), request->descending);
+	get_typlenbyval(type, &scan->key_length, &scan->key_byval);
+	prepare_order(&scan->key_order, type, request->descending);
 	prepare_order(&scan->id_order, UUIDOID, request->descending);
 	if (request->limit == NO_LIMIT ||
 		pg_add_s64_overflow(request->offset, request->limit, &scan->wanted))
 		scan->wanted = PG_INT64_MAX;
+}
+
+static void
+close_tables(IndexScan *scan)
+{
+	for (int i = 0; i < N_SOURCES; i++)
+		if (scan->tables[i] != NULL)
+			direct_close(scan->tables[i]);
 }
 
 /*
@@ -331,37 +528,71 @@ scan_index_begin(const Request *request, const char **obstacle)
 	scan->context = context;
 	scan->total = -1;
 	scan->snapshot = GetActiveSnapshot();
-	scan->table = direct_open("batch", BATCH_POLICY, obstacle);
-	if (scan->table != NULL)
+	scan->uses_job_counts = uses_job_counts(request);
+	*obstacle = open_table(scan, SOURCE_BATCH);
+	if (*obstacle == NULL && scan->uses_job_counts)
+		*obstacle = open_table(scan, SOURCE_JOB_COUNT);
+	if (*obstacle == NULL)
 	{
-		*obstacle = find_columns(scan);
-		if (*obstacle == NULL && scan->table->nindexes == 0)
-			*obstacle = "it has no usable index";
+		add_filters(scan);
+		for (int i = 0; i < N_SOURCES && *obstacle == NULL; i++)
+			if (scan->tables[i] != NULL)
+				*obstacle = open_indexes(scan, i);
 	}
 	if (*obstacle == NULL)
 	{
-		scan->nblocks = RelationGetNumberOfBlocks(scan->table->relation);
+		scan->nblocks = RelationGetNumberOfBlocks(scan->tables[SOURCE_BATCH]->relation);
 		prepare_page(scan);
-		add_filters(scan);
 	}
-	else if (scan->table != NULL)
-		direct_close(scan->table);
+	else
+		close_tables(scan);
 	MemoryContextSwitchTo(previous);
 	return *obstacle == NULL ? scan : NULL;
 }
 
-/* Whether the role has the rights on all columns. */
-bool
-scan_index_may_page(IndexScan *scan)
+/* Whether the role has the rights on the key and the number of jobs, and by status. */
+static bool
+may_select_job_counts(IndexScan *scan, bool by_status)
 {
-	Bitmapset *columns = NULL;
+	const AttrNumber *own = scan->columns[SOURCE_JOB_COUNT];
+	Bitmapset *columns = bms_make_singleton(own[COLUMN_PROJECT_ID]);
 
-	for (int i = 0; i < N_COLUMNS; i++)
-		if (batch_columns[i].type != COLUMN_TYPE_JOB_COUNTS)
-			columns = bms_add_member(columns, scan->columns[i]);
-	for (int i = 0; i < N_JOB_STATUSES; i++)
+	columns = bms_add_member(columns, own[COLUMN_ID]);
+	columns = bms_add_member(columns, own[COLUMN_JOBS_COUNT]);
+	columns = bms_add_member(columns, scan->size_class_column);
+	for (int i = 0; i < N_JOB_STATUSES && by_status; i++)
 		columns = bms_add_member(columns, scan->job_columns[i]);
-	return direct_may_select(scan->table, columns);
+	return direct_may_select(scan->tables[SOURCE_JOB_COUNT]->relation, columns);
+}
+
+/*
+ * Whether a page can be read: the job counts of its rows can, and the role has the rights
+ * on all columns. If not, there may be a reason that SQL does not know.
+ */
+bool
+scan_index_may_page(IndexScan *scan, const char **obstacle)
+{
+	MemoryContext previous = MemoryContextSwitchTo(scan->context);
+	Bitmapset *columns = NULL;
+	bool may_select = false;
+
+	*obstacle = NULL;
+	if (scan->tables[SOURCE_JOB_COUNT] == NULL)
+	{
+		*obstacle = open_table(scan, SOURCE_JOB_COUNT);
+		if (*obstacle == NULL)
+			*obstacle = open_indexes(scan, SOURCE_JOB_COUNT);
+	}
+	if (*obstacle == NULL)
+	{
+		for (int i = 0; i < N_COLUMNS; i++)
+			if (!batch_columns[i].is_job_count)
+				columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
+		may_select = direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
+					 may_select_job_counts(scan, true);
+	}
+	MemoryContextSwitchTo(previous);
+	return *obstacle == NULL && may_select;
 }
 
 /* Whether the role has the rights on the columns of the filters. */
@@ -371,14 +602,16 @@ scan_index_may_count(IndexScan *scan)
 	Bitmapset *columns = NULL;
 
 	for (int i = 0; i < scan->nconditions; i++)
-		columns = bms_add_member(columns, scan->conditions[i].column);
-	return direct_may_select(scan->table, columns);
+		if (scan->conditions[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
+			columns = bms_add_member(columns, scan->conditions[i].columns[SOURCE_BATCH]);
+	return direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
+		   (!scan->uses_job_counts || may_select_job_counts(scan, false));
 }
 
 void
 scan_index_end(IndexScan *scan)
 {
-	direct_close(scan->table);
+	close_tables(scan);
 	MemoryContextDelete(scan->context);
 }
 
@@ -396,6 +629,7 @@ scan_index_projects(const char *user_id)
 
 	if (table == NULL)
 		return NULL;
+	direct_open_indexes(table, NULL, NULL);
 	project_column = direct_column(table, "project_id", UUIDOID);
 	user_column = direct_column(table, "user_id", TEXTOID);
 	for (int i = 0; i < table->nindexes && projects == NULL; i++)
@@ -409,10 +643,11 @@ scan_index_projects(const char *user_id)
 		if (project_column == InvalidAttrNumber || user_column == InvalidAttrNumber ||
 			index->columns[0] != user_column || index->nkeys < 2 ||
 			index->columns[1] != project_column ||
-			!direct_may_select(table,
+			!direct_may_select(table->relation,
 							   bms_add_member(bms_make_singleton(project_column), user_column)))
 			continue;
-		init_condition(&condition, user_column, TEXTOID);
+		init_condition(&condition, TEXTOID);
+		condition.columns[table->source] = user_column;
 		user[0] = CStringGetTextDatum(user_id);
 		restrict_to_list(&condition, user, 1);
 		walk_init(&walk, table, index, &condition, 1, &condition, NoMovementScanDirection);

@@ -12,7 +12,7 @@
 typedef struct IndexScan IndexScan;
 
 extern IndexScan *scan_index_begin(const Request *request, const char **obstacle);
-extern bool scan_index_may_page(IndexScan *scan);
+extern bool scan_index_may_page(IndexScan *scan, const char **obstacle);
 extern bool scan_index_may_count(IndexScan *scan);
 extern bool scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_index_count(IndexScan *scan);

@@ -18,6 +18,13 @@
 #include "batches.h"
 #include "plan.h"
 #include "scan_sql.h"
+#include "total.h"
+
+/* A batch without counts would be a fault, which must not go unseen. */
+#define JOIN_JOB_COUNTS                                                                            \
+	" left join " BATCHES_SCHEMA "." JOB_COUNT_TABLE " c"                                          \
+	" on c.project_id operator(pg_catalog.=) b.project_id"                                         \
+	" and c.batch_id operator(pg_catalog.=) b.id"
 
 typedef struct PageReader
 {
@@ -32,7 +39,18 @@ column_expression(ColumnId column)
 {
 	if (column == COLUMN_COMPLETE)
 		return "(not b.open)";
-	return psprintf("b.%s", batch_columns[column].name);
+	return psprintf("%s.%s", batch_columns[column].is_job_count ? "c" : "b",
+					batch_columns[column].name);
+}
+
+/* Whether a filter that is given, or the order, is on the job counts. */
+static bool
+filters_job_counts(const Request *request)
+{
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		if (request->filters[id].given && batch_columns[parameters[id].column].is_job_count)
+			return true;
+	return false;
 }
 
 /* The SQL type of a filter's value that is not a list. */
@@ -81,13 +99,30 @@ append_in(StringInfo sql, const char *column, Datum value, QueryParameters *quer
 			add_query_parameter(query_parameters, get_array_type(element_type), value));
 }
 
-/* " from … where …": the one place where filters become SQL */
+/*
+ * A bound on the number of jobs, and the same on their size class: an index has that. A
+ * number outside of its type's range is compared as it is, and its class as the nearest.
+ */
 static void
-append_from_where(StringInfo sql, const Request *request, QueryParameters *query_parameters)
+append_jobs_bound(StringInfo sql, const char *operator, Datum value,
+				  QueryParameters *query_parameters)
+{
+	int64 bound = DatumGetInt64(value);
+	int32 nearest = (int32) Max(Min(bound, PG_INT32_MAX), PG_INT32_MIN);
+
+	appendStringInfo(
+		sql, "c." JOBS_COUNT_COLUMN " operator(pg_catalog.%s) $%d and c." SIZE_CLASS_COLUMN
+			 " operator(pg_catalog.%s) $%d",
+		operator, add_query_parameter(query_parameters, INT8OID, value), operator,
+		add_query_parameter(query_parameters, INT2OID, Int16GetDatum(size_class(nearest))));
+}
+
+/* " where …": the one place where filters become SQL */
+static void
+append_where(StringInfo sql, const Request *request, QueryParameters *query_parameters)
 {
 	const char *joiner = " where ";
 
-	appendStringInfoString(sql, " from " BATCHES_SCHEMA ".batch b");
 	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
 	{
 		const Parameter *parameter = &parameters[id];
@@ -106,10 +141,16 @@ append_from_where(StringInfo sql, const Request *request, QueryParameters *query
 				format = "%s operator(pg_catalog.=) $%d";
 				break;
 			case COMPARE_AT_LEAST:
-				format = "%s operator(pg_catalog.>=) $%d";
-				break;
 			case COMPARE_AT_MOST:
-				format = "%s operator(pg_catalog.<=) $%d";
+				if (parameter->column == COLUMN_JOBS_COUNT)
+				{
+					append_jobs_bound(sql, parameter->comparison == COMPARE_AT_LEAST ? ">=" : "<=",
+									  filter->value, query_parameters);
+					continue;
+				}
+				format = parameter->comparison == COMPARE_AT_LEAST
+							 ? "%s operator(pg_catalog.>=) $%d"
+							 : "%s operator(pg_catalog.<=) $%d";
 				break;
 			case COMPARE_HAS:
 				format = "%s operator(pg_catalog.@>) array[$%d]";
@@ -134,6 +175,7 @@ append_from_where(StringInfo sql, const Request *request, QueryParameters *query
 	}
 }
 
+/* The order of the size classes is that of the numbers of jobs; an index has it. */
 static void
 append_order_by(StringInfo sql, const Request *request)
 {
@@ -142,8 +184,24 @@ append_order_by(StringInfo sql, const Request *request)
 
 	if (batch_columns[request->order_by].type == COLUMN_TYPE_TEXT)
 		collation = " collate pg_catalog.\"C\"";
-	appendStringInfo(sql, " order by %s%s %s, b.id %s", column_expression(request->order_by),
-					 collation, direction, direction);
+	appendStringInfoString(sql, " order by ");
+	if (request->order_by == COLUMN_JOBS_COUNT)
+		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN " %s, ", direction);
+	appendStringInfo(sql, "%s%s %s, b.id %s", column_expression(request->order_by), collation,
+					 direction, direction);
+}
+
+static void
+append_limit(StringInfo sql, const Request *request, QueryParameters *query_parameters)
+{
+	if (request->limit != NO_LIMIT)
+		appendStringInfo(
+			sql, " limit $%d",
+			add_query_parameter(query_parameters, INT8OID, Int64GetDatum(request->limit)));
+	if (request->offset > 0)
+		appendStringInfo(
+			sql, " offset $%d",
+			add_query_parameter(query_parameters, INT8OID, Int64GetDatum(request->offset)));
 }
 
 /* The select list: the columns in their order, a column for each job status among them. */
@@ -156,9 +214,24 @@ append_select_list(StringInfo sql)
 	{
 		if (column == COLUMN_JOBS_COUNT_PER_STATUS)
 			for (int i = 0; i < N_JOB_STATUSES; i++)
-				appendStringInfo(sql, ", b.%s", job_statuses[i].column);
+				appendStringInfo(sql, ", c.%s", job_status_columns[i]);
 		else
 			appendStringInfo(sql, "%s%s", joiner, column_expression(column));
+		joiner = ", ";
+	}
+}
+
+/* The columns of "batch" that the select list takes. */
+static void
+append_batch_columns(StringInfo sql)
+{
+	const char *joiner = "";
+
+	for (int column = 0; column < N_COLUMNS; column++)
+	{
+		if (column == COLUMN_COMPLETE || batch_columns[column].is_job_count)
+			continue;
+		appendStringInfo(sql, "%sb.%s", joiner, batch_columns[column].name);
 		joiner = ", ";
 	}
 }
@@ -179,10 +252,11 @@ check_types(TupleDesc descriptor)
 
 		if (type == COLUMN_TYPE_JOB_COUNTS)
 			for (int status = 0; status < N_JOB_STATUSES; status++)
-				check_column_type("batch", job_statuses[status].column,
+				check_column_type(JOB_COUNT_TABLE, job_status_columns[status],
 								  TupleDescAttr(descriptor, i++)->atttypid, expected);
 		else
-			check_column_type("batch", batch_columns[column].name,
+			check_column_type(batch_columns[column].is_job_count ? JOB_COUNT_TABLE : "batch",
+							  batch_columns[column].name,
 							  TupleDescAttr(descriptor, i++)->atttypid, expected);
 	}
 }
@@ -212,6 +286,8 @@ read_row(TupleTableSlot *slot, void *arg)
 		row.isnull[column] = slot->tts_isnull[i];
 		i++;
 	}
+	if (row.isnull[COLUMN_JOBS_COUNT])
+		fail_on_missing_counts(row.values[COLUMN_ID]);
 	reader->callback(&row, reader->arg);
 }
 
@@ -225,16 +301,25 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select ");
 	append_select_list(&sql);
-	append_from_where(&sql, request, &query_parameters);
-	append_order_by(&sql, request);
-	if (request->limit != NO_LIMIT)
-		appendStringInfo(
-			&sql, " limit $%d",
-			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(request->limit)));
-	if (request->offset > 0)
-		appendStringInfo(
-			&sql, " offset $%d",
-			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(request->offset)));
+	if (filters_job_counts(request) || request->order_by == COLUMN_JOBS_COUNT)
+	{
+		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b" JOIN_JOB_COUNTS);
+		append_where(&sql, request, &query_parameters);
+		append_order_by(&sql, request);
+		append_limit(&sql, request, &query_parameters);
+	}
+	else
+	{
+		/* Counts are looked up for the page alone. */
+		appendStringInfoString(&sql, " from (select ");
+		append_batch_columns(&sql);
+		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+		append_where(&sql, request, &query_parameters);
+		append_order_by(&sql, request);
+		append_limit(&sql, request, &query_parameters);
+		appendStringInfoString(&sql, ") b" JOIN_JOB_COUNTS);
+		append_order_by(&sql, request);
+	}
 	run_query(sql.data, &query_parameters, read_row, &reader);
 }
 
@@ -254,8 +339,10 @@ scan_sql_count(const Request *request)
 	int64 count = 0;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "select pg_catalog.count(*)");
-	append_from_where(&sql, request, &query_parameters);
+	appendStringInfoString(&sql, "select pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
+	if (filters_job_counts(request))
+		appendStringInfoString(&sql, JOIN_JOB_COUNTS);
+	append_where(&sql, request, &query_parameters);
 	run_query(sql.data, &query_parameters, read_count, &count);
 	return count;
 }

@@ -86,7 +86,7 @@ find_index(DirectTable *table, AttrNumber column)
 TagWalk *
 tag_walk_init(DirectTable *table, Condition *tag)
 {
-	Relation index = find_index(table, tag->column);
+	Relation index = find_index(table, tag->columns[table->source]);
 	TagWalk *walk;
 
 	if (index == NULL)

@@ -49,16 +49,18 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 	for (int i = 0; i < N_MAP_BUFFERS; i++)
 		walk->map_buffers[i] = InvalidBuffer;
 	walk->visible_block = InvalidBlockNumber;
-	fetch_init(&walk->fetch, table->relation, walk->snapshot);
+	fetch_init(&walk->fetch, table, NULL, walk->snapshot);
 	walk->index_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
 	walk->positions = palloc(sizeof(int) * (nconditions + 1));
 	walk->heap_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
 	for (int i = 0; i < nconditions; i++)
 	{
 		Condition *condition = &conditions[i];
-		int position = direct_position(index, condition->column);
+		AttrNumber column = condition->columns[table->source];
+		int position = direct_position(index, column);
 
-		if (condition == list)
+		/* A column of the other table is for walk_join(). */
+		if (condition == list || column == InvalidAttrNumber)
 			continue;
 		if (position == range_position + 1 && position <= index->nkeys &&
 			(condition->has_lower || condition->has_upper))
@@ -73,6 +75,27 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 			walk->heap_conditions[walk->nheap_conditions++] = condition;
 	}
 	walk->needs_heap = walk->nheap_conditions > 0;
+}
+
+/*
+ * Joins the rows of the other table, whose key is that of the walk's: their columns will be
+ * asked for, and those conditions are checked that are on columns of theirs alone.
+ */
+void
+walk_join(Walk *walk, DirectTable *table, DirectIndex *key, Condition *conditions,
+		  int nconditions)
+{
+	Join *join = palloc0(sizeof(Join));
+
+	join->table = table;
+	join->key = key;
+	join->conditions = palloc(sizeof(Condition *) * (nconditions + 1));
+	for (int i = 0; i < nconditions; i++)
+		if (conditions[i].columns[walk->table->source] == InvalidAttrNumber &&
+			conditions[i].columns[table->source] != InvalidAttrNumber)
+			join->conditions[join->nconditions++] = &conditions[i];
+	walk->fetch.join = join;
+	walk->needs_heap = true;
 }
 
 /* Says that a match's column will be asked for. */
@@ -117,7 +140,7 @@ walk_use_tags(Walk *walk, const TagWalk *tags)
 		if (!walk->heap_conditions[i]->has_element)
 			walk->heap_conditions[n++] = walk->heap_conditions[i];
 	walk->nheap_conditions = n;
-	walk->needs_heap = walk->needs_column || n > 0;
+	walk->needs_heap = walk->needs_column || n > 0 || walk->fetch.join != NULL;
 	walk->tags = tags;
 }
 
@@ -333,7 +356,7 @@ fetch_entry(Walk *walk)
 	bool found =
 		fetch_match(&walk->fetch, &walk->tid, walk->heap_conditions, walk->nheap_conditions);
 
-	walk->work += WORK_BLOCK + WORK_TUPLE;
+	walk->work += WORK_BLOCK + WORK_TUPLE + (walk->fetch.join != NULL ? WORK_JOIN : 0);
 	if (found)
 		pgstat_count_heap_fetch(walk->index->relation);
 	/* The next step may mark the entry as dead, for whoever comes next; not so on a replica. */

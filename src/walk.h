@@ -20,6 +20,7 @@
 #define WORK_TAGGED 4   /* adding an entry of an index on the tags to a bitmap */
 #define WORK_TUPLE 5    /* fetching a tuple */
 #define WORK_BLOCK 20   /* finding its page */
+#define WORK_JOIN 100   /* looking the other table's row up */
 #define WORK_DESCENT 80 /* finding a place in an index */
 
 /* More than any walk takes. The limits that are multiples of others stay below. */
@@ -62,7 +63,7 @@ typedef struct Walk
 	int nheap_conditions;
 	Condition **heap_conditions;
 	bool needs_column;   /* that the index does not have */
-	bool needs_heap;     /* for either */
+	bool needs_heap;     /* for these, or for the other table's row */
 	const TagWalk *tags; /* knows which tuples have the tag; or NULL */
 
 	int stream;         /* the one being read */
@@ -82,6 +83,8 @@ typedef struct Walk
 
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
+extern void walk_join(Walk *walk, DirectTable *table, DirectIndex *key, Condition *conditions,
+					  int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);

@@ -1,0 +1,440 @@
+/*
+ * count_jobs.c
+ *		Keeps "batch_job_count": the jobs of each batch, by status.
+ *
+ * After each statement on "job", the changes of its transition tables are sorted by
+ * project and batch, and added to the counts of each batch in this order. So all
+ * statements take their locks in one order: jobs first, then the counts by key. A batch
+ * that is deleted with its jobs does the same, as foreign keys act before the triggers
+ * that are fired after a statement. The sort keeps to work_mem.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
+#include "utils/tuplestore.h"
+
+#include "batches.h"
+#include "keep.h"
+#include "plan.h"
+
+/* A change of a job, as it is sorted: its batch, and its status's index. */
+enum
+{
+	CHANGE_PROJECT_ID = 1,
+	CHANGE_BATCH_ID,
+	CHANGE_STATUS,
+	CHANGE_DELTA, /* +1: such a job more; -1: one less */
+	CHANGE_NATTS = CHANGE_DELTA
+};
+
+/*
+ * The counts of a batch
+ */
+
+void
+open_job_counts(JobCountTable *table, Relation batch)
+{
+	static const char *const keys[] = {"project_id", "batch_id"};
+	TupleDesc descriptor;
+	JobCountColumns *columns = &table->columns;
+
+	table->batch = batch;
+	table->rows = derived_open(batch, JOB_COUNT_TABLE, keys, lengthof(keys));
+	descriptor = RelationGetDescr(table->rows->relation);
+	columns->project_id = require_column(descriptor, JOB_COUNT_TABLE, "project_id", UUIDOID);
+	columns->batch_id = require_column(descriptor, JOB_COUNT_TABLE, "batch_id", UUIDOID);
+	columns->jobs_count = require_column(descriptor, JOB_COUNT_TABLE, JOBS_COUNT_COLUMN, INT4OID);
+	columns->size_class = require_column(descriptor, JOB_COUNT_TABLE, SIZE_CLASS_COLUMN, INT2OID);
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		columns->by_status[i] =
+			require_column(descriptor, JOB_COUNT_TABLE, job_status_columns[i], INT4OID);
+}
+
+void
+close_job_counts(JobCountTable *table)
+{
+	derived_close(table->rows);
+}
+
+static bool
+find_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id)
+{
+	Datum key[] = {UUIDPGetDatum(project_id), UUIDPGetDatum(batch_id)};
+
+	return derived_find(table->rows, key);
+}
+
+static int32
+found_count(JobCountTable *table, AttrNumber column)
+{
+	bool isnull;
+	Datum value = slot_getattr(table->rows->found, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+static char *
+uuid_text(const pg_uuid_t *uuid)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
+}
+
+/* The counts are not what the triggers have left there. */
+static void
+fail_on_drift(const JobCountChange *change)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+					errmsg("the job counts of batch %s in \"%s.%s\" are wrong",
+						   uuid_text(&change->batch_id), BATCHES_SCHEMA, JOB_COUNT_TABLE),
+					errhint("They were changed, or jobs were, while no trigger kept them. The "
+							"owner of the tables mends them: SELECT %s.repair_counts().",
+							BATCHES_SCHEMA)));
+}
+
+/* Makes the row to be written: the one found, if there is one, with what is added. */
+static void
+prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
+{
+	const JobCountColumns *columns = &table->columns;
+	TupleTableSlot *row = table->rows->row;
+	int32 total = 0;
+
+	ExecClearTuple(row);
+	if (found)
+	{
+		slot_getallattrs(table->rows->found);
+		memcpy(row->tts_values, table->rows->found->tts_values,
+			   sizeof(Datum) * row->tts_tupleDescriptor->natts);
+		memcpy(row->tts_isnull, table->rows->found->tts_isnull,
+			   sizeof(bool) * row->tts_tupleDescriptor->natts);
+	}
+	else
+	{
+		memset(row->tts_isnull, true, sizeof(bool) * row->tts_tupleDescriptor->natts);
+		row->tts_values[columns->project_id - 1] = UUIDPGetDatum(&change->project_id);
+		row->tts_isnull[columns->project_id - 1] = false;
+		row->tts_values[columns->batch_id - 1] = UUIDPGetDatum(&change->batch_id);
+		row->tts_isnull[columns->batch_id - 1] = false;
+	}
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+	{
+		AttrNumber column = columns->by_status[i];
+		int32 count = found ? found_count(table, column) : 0;
+
+		if (pg_add_s32_overflow(count, change->deltas[i], &count) ||
+			pg_add_s32_overflow(total, count, &total))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("integer out of range"),
+					 errhint("A batch has at most %d jobs.", PG_INT32_MAX)));
+		if (count < 0)
+			fail_on_drift(change);
+		row->tts_values[column - 1] = Int32GetDatum(count);
+		row->tts_isnull[column - 1] = false;
+	}
+	row->tts_values[columns->jobs_count - 1] = Int32GetDatum(total);
+	row->tts_isnull[columns->jobs_count - 1] = false;
+	row->tts_values[columns->size_class - 1] = Int16GetDatum(size_class(total));
+	row->tts_isnull[columns->size_class - 1] = false;
+	ExecStoreVirtualTuple(row);
+}
+
+/*
+ * There are no counts of the batch. That is right if it was deleted and its jobs with it;
+ * if it is there, or its new jobs are, the counts would be wrong from now on.
+ */
+static void
+check_batch_is_gone(JobCountTable *table, const JobCountChange *change)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+	Oid caller;
+	int security_context;
+	bool is_there;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql,
+					 "select 1 from %s b where b.project_id operator(pg_catalog.=) $%d"
+					 " and b.id operator(pg_catalog.=) $%d",
+					 quote_qualified_identifier(
+						 get_namespace_name(RelationGetNamespace(table->batch)),
+						 RelationGetRelationName(table->batch)),
+					 add_query_parameter(&query_parameters, UUIDOID,
+										 UUIDPGetDatum(&change->project_id)),
+					 add_query_parameter(&query_parameters, UUIDOID,
+										 UUIDPGetDatum(&change->batch_id)));
+	/* Who may write a job need not be able to see its batch. */
+	GetUserIdAndSecContext(&caller, &security_context);
+	SetUserIdAndSecContext(table->batch->rd_rel->relowner,
+						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	is_there = run_statement(sql.data, &query_parameters) > 0;
+	SetUserIdAndSecContext(caller, security_context);
+	if (is_there)
+		fail_on_drift(change);
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		if (change->deltas[i] > 0)
+			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+							errmsg("the job counts of batch %s could not be kept",
+								   uuid_text(&change->batch_id)),
+							errhint("A job's batch must exist before the job does.")));
+}
+
+/* Adds to the counts of a batch. Returns whether there were counts, or are now. */
+bool
+add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
+{
+	DerivedResult result = DERIVED_GONE;
+	bool found = find_counts(table, &change->project_id, &change->batch_id);
+
+	if (found && add_to == ADD_TO_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("the new batch %s has job counts already", uuid_text(&change->batch_id)),
+				 errhint("One statement cannot delete a batch and insert it again. If the counts "
+						 "are left over from a batch that was deleted while no trigger kept them, "
+						 "the owner of the tables mends them: SELECT %s.repair_counts().",
+						 BATCHES_SCHEMA)));
+	while (found)
+	{
+		prepare_row(table, change, true);
+		result = derived_update(table->rows, &table->rows->found->tts_tid, true);
+		if (result != DERIVED_CHANGED)
+			break;
+	}
+	if (result == DERIVED_DONE)
+		return true;
+	if (add_to == ADD_TO_PRESENT)
+	{
+		check_batch_is_gone(table, change);
+		return false;
+	}
+	prepare_row(table, change, false);
+	derived_insert(table->rows);
+	return true;
+}
+
+/*
+ * Removes the counts of a batch. Unless it may have jobs, that is an error if the counts
+ * say so. Returns whether there were counts.
+ */
+bool
+remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id,
+				  bool with_jobs)
+{
+	bool found = find_counts(table, project_id, batch_id);
+	DerivedResult result = DERIVED_GONE;
+
+	while (found)
+	{
+		if (!with_jobs && found_count(table, table->columns.jobs_count) > 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+					 errmsg("batch %s has jobs and keeps its project and id", uuid_text(batch_id)),
+					 errhint("Delete its jobs, or move them to another batch, first.")));
+		result = derived_delete(table->rows, &table->rows->found->tts_tid, true);
+		if (result != DERIVED_CHANGED)
+			break;
+	}
+	return result == DERIVED_DONE;
+}
+
+/*
+ * The trigger on the jobs
+ */
+
+/* A job's column, which is not null. */
+static Datum
+job_value(TupleTableSlot *slot, AttrNumber number)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, number, &isnull);
+
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\" of a job",
+						NameStr(TupleDescAttr(slot->tts_tupleDescriptor, number - 1)->attname)),
+				 errhint("A job has a project, a batch and a status.")));
+	return value;
+}
+
+/* Adds the rows of a transition table to the changes to be sorted. */
+static void
+put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuplestorestate *rows,
+			int delta)
+{
+	TupleDesc descriptor = RelationGetDescr(job);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsMinimalTuple);
+	AttrNumber batch_id = require_column(descriptor, "job", "batch_id", UUIDOID);
+	AttrNumber project_id = require_column(descriptor, "job", "project_id", UUIDOID);
+	AttrNumber status = require_column(descriptor, "job", "status", extension_type("job_status"));
+	Oid known[N_JOB_STATUSES] = {0};
+
+	begin_transition_rows(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		ExecClearTuple(change);
+		memset(change->tts_isnull, false, CHANGE_NATTS * sizeof(bool));
+		change->tts_values[CHANGE_BATCH_ID - 1] = job_value(slot, batch_id);
+		change->tts_values[CHANGE_PROJECT_ID - 1] = job_value(slot, project_id);
+		change->tts_values[CHANGE_STATUS - 1] =
+			Int32GetDatum(enum_index(DatumGetObjectId(job_value(slot, status)), job_status_labels,
+									 N_JOB_STATUSES, known));
+		change->tts_values[CHANGE_DELTA - 1] = Int32GetDatum(delta);
+		ExecStoreVirtualTuple(change);
+		tuplesort_puttupleslot(changes, change);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Adds a batch's changes to its counts, if there are any. */
+static void
+apply_change(JobCountTable *table, const JobCountChange *change, MemoryContext context)
+{
+	MemoryContext previous;
+
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		if (change->deltas[i] != 0)
+		{
+			previous = MemoryContextSwitchTo(context);
+			add_job_counts(table, change, ADD_TO_PRESENT);
+			MemoryContextSwitchTo(previous);
+			MemoryContextReset(context);
+			return;
+		}
+}
+
+/* Updates the counts of each batch that the transition tables touch. */
+static void
+apply_changes(JobCountTable *table, Relation job, Tuplestorestate *old_rows,
+			  Tuplestorestate *new_rows)
+{
+	TupleDesc descriptor = CreateTemplateTupleDesc(CHANGE_NATTS);
+	Tuplesortstate *changes;
+	TupleTableSlot *slot;
+	MemoryContext batch_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches counts", ALLOCSET_DEFAULT_SIZES);
+	JobCountChange current = {0};
+
+	TupleDescInitEntry(descriptor, CHANGE_PROJECT_ID, "project_id", UUIDOID, -1, 0);
+	TupleDescInitEntry(descriptor, CHANGE_BATCH_ID, "batch_id", UUIDOID, -1, 0);
+	TupleDescInitEntry(descriptor, CHANGE_STATUS, "status", INT4OID, -1, 0);
+	TupleDescInitEntry(descriptor, CHANGE_DELTA, "delta", INT4OID, -1, 0);
+	changes = begin_sort_by_batch(descriptor, CHANGE_PROJECT_ID, CHANGE_BATCH_ID);
+
+	slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
+	if (old_rows != NULL)
+		put_changes(changes, slot, job, old_rows, -1);
+	if (new_rows != NULL)
+		put_changes(changes, slot, job, new_rows, 1);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_performsort(changes);
+
+	slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsMinimalTuple);
+	while (tuplesort_gettupleslot(changes, true, false, slot, NULL))
+	{
+		pg_uuid_t *project_id;
+		pg_uuid_t *batch_id;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		project_id = DatumGetUUIDP(slot->tts_values[CHANGE_PROJECT_ID - 1]);
+		batch_id = DatumGetUUIDP(slot->tts_values[CHANGE_BATCH_ID - 1]);
+		if (memcmp(&current.batch_id, batch_id, sizeof(pg_uuid_t)) != 0 ||
+			memcmp(&current.project_id, project_id, sizeof(pg_uuid_t)) != 0)
+		{
+			apply_change(table, &current, batch_context);
+			memset(&current, 0, sizeof(current));
+		}
+		current.project_id = *project_id;
+		current.batch_id = *batch_id;
+		current.deltas[DatumGetInt32(slot->tts_values[CHANGE_STATUS - 1])] +=
+			DatumGetInt32(slot->tts_values[CHANGE_DELTA - 1]);
+	}
+	apply_change(table, &current, batch_context);
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(changes);
+	MemoryContextDelete(batch_context);
+}
+
+/*
+ * After TRUNCATE: no batch has a job. Nobody else changes the counts as long as the
+ * transaction has its lock on the jobs.
+ */
+static void
+clear_counts(JobCountTable *table)
+{
+	TableScanDesc scan =
+		table_beginscan(table->rows->relation, SnapshotSelf, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, table->rows->found))
+	{
+		JobCountChange change = {0};
+		bool isnull;
+		DerivedResult result;
+
+		CHECK_FOR_INTERRUPTS();
+		change.project_id =
+			*DatumGetUUIDP(slot_getattr(table->rows->found, table->columns.project_id, &isnull));
+		change.batch_id =
+			*DatumGetUUIDP(slot_getattr(table->rows->found, table->columns.batch_id, &isnull));
+		for (int i = 0; i < N_JOB_STATUSES; i++)
+			change.deltas[i] = -found_count(table, table->columns.by_status[i]);
+		if (found_count(table, table->columns.jobs_count) == 0)
+			continue;
+		derived_require_change(table->rows);
+		do
+		{
+			prepare_row(table, &change, true);
+			result = derived_update(table->rows, &table->rows->found->tts_tid, true);
+		} while (result == DERIVED_CHANGED);
+	}
+	table_endscan(scan);
+}
+
+/* batches.count_jobs() returns trigger */
+PG_FUNCTION_INFO_V1(batches_count_jobs);
+Datum
+batches_count_jobs(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Tuplestorestate *old_rows;
+	Tuplestorestate *new_rows;
+	JobCountTable table;
+	Relation batch;
+
+	check_statement_trigger(fcinfo, "count_jobs", &old_rows, &new_rows);
+	batch = open_referenced_batch(trigger->tg_relation);
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	{
+		/* Batches that were truncated, too, see to their counts by themselves. */
+		if (table_has_rows(RelationGetRelid(batch)))
+		{
+			open_job_counts(&table, batch);
+			clear_counts(&table);
+			close_job_counts(&table);
+		}
+	}
+	else if (has_transition_rows(old_rows) || has_transition_rows(new_rows))
+	{
+		open_job_counts(&table, batch);
+		apply_changes(&table, trigger->tg_relation, old_rows, new_rows);
+		close_job_counts(&table);
+	}
+	table_close(batch, NoLock);
+	/* What follows in the transaction sees the counts. */
+	CommandCounterIncrement();
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,515 @@
+/*
+ * derived.c
+ *		Writing the derived tables: batch_job_count and batch_total.
+ *
+ * Their rows are written below the executor, so that no rights, policies, triggers or
+ * settings of whoever changes a batch or a job come between. What keeps this in bounds is
+ * that a trigger writes only tables of its own table's owner, in the extension's schema.
+ *
+ * Rows are found with a snapshot that sees what is committed, and our own changes. It
+ * takes no predicate locks, so that serializable transactions do not fail for what their
+ * triggers have looked at. An index scan by such a snapshot may miss a row that is moved
+ * meanwhile; where that would matter it is looked for again with an ordinary one.
+ *
+ * In a transaction with one snapshot for all statements, a row is changed only in the
+ * version that this snapshot sees: else it would see what others have added.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/nbtree.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/tablecmds.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+#include "utils/typcache.h"
+
+#include "batches.h"
+#include "derived.h"
+
+/* Checks that a function was called as a trigger. */
+void
+check_trigger(FunctionCallInfo fcinfo, const char *function)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("function \"%s.%s\" was not called as a trigger", BATCHES_SCHEMA,
+							   function)));
+}
+
+/*
+ * The same for what is to be fired after a statement, with its transition tables. Returns
+ * these, which are null where the statement has none.
+ */
+void
+check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
+						Tuplestorestate **old_rows, Tuplestorestate **new_rows)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerEvent event;
+
+	check_trigger(fcinfo, function);
+	event = trigger->tg_event;
+	*old_rows = TRIGGER_FIRED_BY_UPDATE(event) || TRIGGER_FIRED_BY_DELETE(event)
+					? trigger->tg_oldtable
+					: NULL;
+	*new_rows = TRIGGER_FIRED_BY_UPDATE(event) || TRIGGER_FIRED_BY_INSERT(event)
+					? trigger->tg_newtable
+					: NULL;
+	if (TRIGGER_FIRED_AFTER(event) && TRIGGER_FIRED_FOR_STATEMENT(event) &&
+		(TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_TRUNCATE(event) || *old_rows != NULL) &&
+		(TRIGGER_FIRED_BY_DELETE(event) || TRIGGER_FIRED_BY_TRUNCATE(event) || *new_rows != NULL))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("trigger \"%s\" must be fired after a statement, with its transition tables",
+					trigger->tg_trigger->tgname),
+			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
+}
+
+bool
+has_transition_rows(Tuplestorestate *rows)
+{
+	return rows != NULL && tuplestore_tuple_count(rows) > 0;
+}
+
+/* Goes before the first row. Other triggers may read the table, too: it gets a pointer of our own. */
+void
+begin_transition_rows(Tuplestorestate *rows)
+{
+	tuplestore_select_read_pointer(rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND));
+	tuplestore_rescan(rows);
+}
+
+/* Begins to sort what statements change by the batches' keys. */
+Tuplesortstate *
+begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id, AttrNumber batch_id)
+{
+	AttrNumber keys[] = {project_id, batch_id};
+	Oid less = lookup_type_cache(UUIDOID, TYPECACHE_LT_OPR)->lt_opr;
+	Oid operators[] = {less, less};
+	Oid collations[] = {InvalidOid, InvalidOid};
+	bool nulls_first[] = {false, false};
+
+	return tuplesort_begin_heap(descriptor, lengthof(keys), keys, operators, collations,
+								nulls_first, work_mem, NULL, TUPLESORT_NONE);
+}
+
+/*
+ * The tables
+ */
+
+/* A partition's outermost parent, or the table itself. */
+static Oid
+outermost_table(Oid table)
+{
+	List *ancestors = get_rel_relispartition(table) ? get_partition_ancestors(table) : NIL;
+
+	return ancestors == NIL ? table : llast_oid(ancestors);
+}
+
+/* A trigger may only write tables of its own table's owner. */
+static void
+check_owner(Relation relation, Oid table)
+{
+	Relation other = table_open(table, AccessShareLock);
+	Oid owner = other->rd_rel->relowner;
+
+	table_close(other, AccessShareLock);
+	if (owner != relation->rd_rel->relowner)
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("tables \"%s\" and \"%s\" have different owners",
+							   RelationGetRelationName(relation), get_rel_name(table)),
+						errhint("The tables that %s.create_tables() makes have one owner.",
+								BATCHES_SCHEMA)));
+}
+
+/*
+ * Opens the table of batches that a table of jobs references: that of the foreign key of
+ * its columns project_id and batch_id.
+ */
+Relation
+open_referenced_batch(Relation job)
+{
+	AttrNumber project_id = get_attnum(RelationGetRelid(job), "project_id");
+	AttrNumber batch_id = get_attnum(RelationGetRelid(job), "batch_id");
+	ListCell *cell;
+
+	foreach (cell, RelationGetFKeyList(job))
+	{
+		ForeignKeyCacheInfo *key = lfirst(cell);
+
+		if (key->nkeys == 2 && ((key->conkey[0] == project_id && key->conkey[1] == batch_id) ||
+								(key->conkey[0] == batch_id && key->conkey[1] == project_id)))
+		{
+			Oid batch = outermost_table(key->confrelid);
+
+			check_owner(job, batch);
+			return table_open(batch, AccessShareLock);
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("table \"%s\" has no foreign key from (project_id, batch_id) to the batches",
+					RelationGetRelationName(job)),
+			 errhint("Use the triggers on the tables that %s.create_tables() makes.",
+					 BATCHES_SCHEMA)));
+}
+
+/* A derived table of a table of batches: beside it, or beside what it is a partition of. */
+Oid
+derived_table_of(Relation batch, const char *name)
+{
+	Oid base = outermost_table(RelationGetRelid(batch));
+	Oid schema = get_rel_namespace(base);
+	Oid table = get_relname_relid(name, schema);
+
+	if (schema != get_namespace_oid(BATCHES_SCHEMA, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("table \"%s\" is not in schema \"%s\"", RelationGetRelationName(batch),
+						BATCHES_SCHEMA),
+				 errhint("Use the triggers on the tables that %s.create_tables() makes.",
+						 BATCHES_SCHEMA)));
+	if (!OidIsValid(table))
+		table = require_table(name);
+	check_owner(batch, table);
+	return table;
+}
+
+/* The index of a table whose first columns are the keys, in any order of theirs. */
+static Relation
+open_key_index(Relation relation, const char *const *keys, int nkeys)
+{
+	ListCell *cell;
+
+	foreach (cell, RelationGetIndexList(relation))
+	{
+		Relation index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		bool fits = index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
+					RelationGetIndexPredicate(index) == NIL &&
+					IndexRelationGetNumberOfKeyAttributes(index) >= nkeys;
+
+		for (int i = 0; i < nkeys && fits; i++)
+			fits = index->rd_index->indkey.values[i] ==
+				   get_attnum(RelationGetRelid(relation), keys[i]);
+		if (fits)
+			return index;
+		index_close(index, RowExclusiveLock);
+	}
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+					errmsg("table \"%s.%s\" has no index on (%s, %s)", BATCHES_SCHEMA,
+						   RelationGetRelationName(relation), keys[0], keys[1]),
+					errhint("%s.create_tables() makes it: create it again.", BATCHES_SCHEMA)));
+}
+
+/* Opens a derived table, whose rows are found by some columns. */
+DerivedTable *
+derived_open(Relation batch, const char *name, const char *const *keys, int nkeys)
+{
+	DerivedTable *table = palloc0(sizeof(DerivedTable));
+
+	Assert(nkeys == MAX_DERIVED_KEYS);
+	table->context = CurrentMemoryContext;
+	table->relation = table_open(derived_table_of(batch, name), RowExclusiveLock);
+	if (table->relation->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"%s.%s\" is not an ordinary table", BATCHES_SCHEMA, name),
+						errhint("%s.create_tables() makes it.", BATCHES_SCHEMA)));
+	table->nkeys = nkeys;
+	table->index = open_key_index(table->relation, keys, nkeys);
+	table->estate = CreateExecutorState();
+	table->result = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->result, table->relation, 1, NULL, 0);
+	ExecOpenIndices(table->result, false);
+	table->found = table_slot_create(table->relation, NULL);
+	table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsVirtual);
+	table->scan = begin_index_scan(table->relation, table->index, SnapshotSelf, nkeys);
+	return table;
+}
+
+void
+derived_close(DerivedTable *table)
+{
+	index_endscan(table->scan);
+	ExecDropSingleTupleTableSlot(table->found);
+	ExecDropSingleTupleTableSlot(table->row);
+	ExecCloseIndices(table->result);
+	FreeExecutorState(table->estate);
+	index_close(table->index, NoLock);
+	table_close(table->relation, NoLock);
+	pfree(table);
+}
+
+/*
+ * Finding rows
+ */
+
+/* Whether the transaction's snapshot, if it has one for all statements, sees the row found. */
+bool
+derived_may_change(DerivedTable *table)
+{
+	return !IsolationUsesXactSnapshot() ||
+		   table_tuple_satisfies_snapshot(table->relation, table->found, GetTransactionSnapshot());
+}
+
+static void
+fail_to_serialize(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					errmsg("could not serialize access due to concurrent update"),
+					errhint("The transaction might succeed if retried.")));
+}
+
+/* The same for a row that has to be changed: an error if that is not possible. */
+void
+derived_require_change(DerivedTable *table)
+{
+	if (!derived_may_change(table))
+		fail_to_serialize();
+}
+
+static void
+seek(DerivedTable *table, IndexScanDesc scan, const Datum *values, const bool *isnull)
+{
+	ScanKeyData keys[MAX_DERIVED_KEYS];
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		Oid type = table->index->rd_opcintype[i];
+		Oid equals = get_opfamily_member(table->index->rd_opfamily[i], type, type,
+										 BTEqualStrategyNumber);
+
+		if (isnull != NULL && isnull[i])
+			ScanKeyEntryInitialize(&keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1, InvalidStrategy,
+								   InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+		else
+			ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
+								   table->index->rd_indcollation[i], get_opcode(equals), values[i]);
+	}
+	index_rescan(scan, keys, table->nkeys, NULL, 0);
+}
+
+/* Goes before the rows of a key. */
+void
+derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
+{
+	seek(table, table->scan, values, isnull);
+}
+
+/* Goes on to the next row of the key; returns whether there is one. */
+bool
+derived_next(DerivedTable *table)
+{
+	/* What the scan allocates lives as long as it does. */
+	MemoryContext previous = MemoryContextSwitchTo(table->context);
+	bool found = index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+
+	MemoryContextSwitchTo(previous);
+	CHECK_FOR_INTERRUPTS();
+	return found;
+}
+
+/* Finds the row of a key that has one at most, to change it; returns whether there is one. */
+bool
+derived_find(DerivedTable *table, const Datum *values)
+{
+	IndexScanDesc scan;
+	Snapshot snapshot;
+	bool found;
+
+	derived_seek(table, values, NULL);
+	if (derived_next(table))
+	{
+		derived_require_change(table);
+		return true;
+	}
+
+	/* It may have been moved to a place that the scan had passed. */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = begin_index_scan(table->relation, table->index, snapshot, table->nkeys);
+	seek(table, scan, values, NULL);
+	found = index_getnext_slot(scan, ForwardScanDirection, table->found);
+	if (found)
+		derived_require_change(table);
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Writing rows
+ */
+
+static void
+insert_index_entries(DerivedTable *table, UpdatedIndexes updated)
+{
+	list_free(insert_into_indexes(table->result, table->row, table->estate, updated));
+	ResetPerTupleExprContext(table->estate);
+}
+
+/* Inserts the row. */
+void
+derived_insert(DerivedTable *table)
+{
+	ExecMaterializeSlot(table->row);
+	table->row->tts_tableOid = RelationGetRelid(table->relation);
+	table_tuple_insert(table->relation, table->row, GetCurrentCommandId(true), 0, NULL);
+	insert_index_entries(table, ALL_INDEXES);
+}
+
+/*
+ * What came of changing a row. If somebody else has changed it, who waits finds its latest
+ * version, and holds it.
+ */
+static DerivedResult
+conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result, bool wait)
+{
+	ItemPointerData latest = *tid;
+	TM_FailureData failure;
+
+	if (result == TM_Ok)
+		return DERIVED_DONE;
+	if (!wait)
+		return DERIVED_BUSY;
+	if (result == TM_SelfModified)
+		elog(ERROR, "row of table \"%s\" was changed by the same command",
+			 RelationGetRelationName(table->relation));
+	if (IsolationUsesXactSnapshot())
+		fail_to_serialize();
+	result =
+		table_tuple_lock(table->relation, &latest, GetActiveSnapshot(), table->found,
+						 GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+						 TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	return result == TM_Ok ? DERIVED_CHANGED : DERIVED_GONE;
+}
+
+/* Replaces a row. Without waiting, it is left alone if somebody else has it. */
+DerivedResult
+derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
+{
+	ItemPointerData old = *tid;
+	TM_FailureData failure;
+	TM_Result result;
+	LockTupleMode mode;
+	UpdatedIndexes updated;
+
+	ExecMaterializeSlot(table->row);
+	table->row->tts_tableOid = RelationGetRelid(table->relation);
+	result = table_tuple_update(table->relation, &old, table->row, GetCurrentCommandId(true),
+								GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode,
+								&updated);
+	if (result == TM_Ok && updates_indexes(updated))
+		insert_index_entries(table, updated);
+	return conclude(table, tid, result, wait);
+}
+
+/* The same for deleting it. */
+DerivedResult
+derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait)
+{
+	ItemPointerData old = *tid;
+	TM_FailureData failure;
+
+	return conclude(table, tid,
+					table_tuple_delete(table->relation, &old, GetCurrentCommandId(true),
+									   GetActiveSnapshot(), InvalidSnapshot, wait, &failure, false),
+					wait);
+}
+
+/*
+ * Protecting rows
+ */
+
+/* Whether a table, or any partition of it, has a row that somebody could see. */
+bool
+table_has_rows(Oid table)
+{
+	ListCell *cell;
+	bool has_rows = false;
+
+	foreach (cell, find_all_inheritors(table, NoLock, NULL))
+	{
+		Relation relation = table_open(lfirst_oid(cell), AccessShareLock);
+
+		if (RELKIND_HAS_TABLE_AM(relation->rd_rel->relkind))
+			has_rows |= RelationGetNumberOfBlocks(relation) > 0;
+		table_close(relation, AccessShareLock);
+	}
+	return has_rows;
+}
+
+/* Empties the derived tables of a table of batches, when that was truncated. */
+void
+derived_truncate(Relation batch)
+{
+	static const char *const names[] = {"batch_job_count", "batch_total"};
+	List *relations = NIL;
+	List *oids = NIL;
+	List *logged = NIL;
+	ListCell *cell;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		Oid oid = derived_table_of(batch, names[i]);
+		Relation relation = table_open(oid, AccessExclusiveLock);
+
+		relations = lappend(relations, relation);
+		oids = lappend_oid(oids, oid);
+		if (RelationIsLogicallyLogged(relation))
+			logged = lappend_oid(logged, oid);
+	}
+	truncate_tables(relations, oids, logged);
+	foreach (cell, relations)
+		table_close(lfirst(cell), NoLock);
+}
+
+/* batches.protect_counts() returns trigger */
+PG_FUNCTION_INFO_V1(batches_protect_counts);
+Datum
+batches_protect_counts(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const char *table;
+
+	check_trigger(fcinfo, "protect_counts");
+	table = RelationGetRelationName(trigger->tg_relation);
+	if (TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	{
+		/* A restore brings rows that the triggers on its batches and jobs have made. */
+		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+			return PointerGetDatum(NULL);
+	}
+	else if (TRIGGER_FIRED_AFTER(trigger->tg_event) &&
+			 TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	{
+		Oid batch = get_relname_relid("batch", RelationGetNamespace(trigger->tg_relation));
+
+		if (!OidIsValid(batch) || !table_has_rows(batch))
+			return PointerGetDatum(NULL);
+	}
+	else
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("trigger \"%s\" must be fired before each row, or after TRUNCATE",
+							   trigger->tg_trigger->tgname),
+						errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
+	ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
+					errmsg("table \"%s\" cannot be changed directly", table),
+					errhint("Change the rows of %s.batch and %s.job: their triggers keep \"%s\". "
+							"If it is wrong, its owner mends it: SELECT %s.repair_counts().",
+							BATCHES_SCHEMA, BATCHES_SCHEMA, table, BATCHES_SCHEMA)));
+}

@@ -1,0 +1,60 @@
+/*
+ * derived.h
+ *		Writing the derived tables, whose rows only triggers keep.
+ */
+#ifndef BATCHES_DERIVED_H
+#define BATCHES_DERIVED_H
+
+#include "access/genam.h"
+#include "commands/trigger.h"
+#include "nodes/execnodes.h"
+#include "utils/tuplesort.h"
+
+#define MAX_DERIVED_KEYS 2
+
+typedef enum DerivedResult
+{
+	DERIVED_DONE,
+	DERIVED_CHANGED, /* meanwhile: the row found is its latest version, and locked */
+	DERIVED_GONE,    /* meanwhile */
+	DERIVED_BUSY,    /* somebody else is changing it */
+} DerivedResult;
+
+/* A derived table, open for writing. */
+typedef struct DerivedTable
+{
+	MemoryContext context;
+	Relation relation;
+	EState *estate;
+	ResultRelInfo *result;
+	Relation index; /* by which rows are found */
+	int nkeys;
+	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes */
+	TupleTableSlot *found; /* the last row found */
+	TupleTableSlot *row;   /* the one to be written */
+} DerivedTable;
+
+extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
+extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
+									Tuplestorestate **old_rows, Tuplestorestate **new_rows);
+extern bool has_transition_rows(Tuplestorestate *rows);
+extern void begin_transition_rows(Tuplestorestate *rows);
+extern Tuplesortstate *begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id,
+										   AttrNumber batch_id);
+extern Relation open_referenced_batch(Relation job);
+extern Oid derived_table_of(Relation batch, const char *name);
+extern DerivedTable *derived_open(Relation batch, const char *name, const char *const *keys,
+								  int nkeys);
+extern void derived_seek(DerivedTable *table, const Datum *values, const bool *isnull);
+extern bool derived_next(DerivedTable *table);
+extern bool derived_find(DerivedTable *table, const Datum *values);
+extern bool derived_may_change(DerivedTable *table);
+extern void derived_insert(DerivedTable *table);
+extern void derived_require_change(DerivedTable *table);
+extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait);
+extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait);
+extern void derived_close(DerivedTable *table);
+extern void derived_truncate(Relation batch);
+extern bool table_has_rows(Oid table);
+
+#endif /* BATCHES_DERIVED_H */

@@ -1,0 +1,139 @@
+/*
+ * repair.c
+ *		Mends the derived tables.
+ *
+ * What a table lacks, its recount less what is kept, is told by one snapshot and then
+ * added, as a trigger would add it. Writers whose triggers fire change both sides alike,
+ * so what is lacking stays the same while they go on, and nobody has to be kept away but
+ * another repair.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "batches.h"
+#include "keep.h"
+#include "plan.h"
+
+/* The columns of differing_counts() */
+enum
+{
+	DIFFERENCE_PROJECT_ID = 1,
+	DIFFERENCE_BATCH_ID,
+	DIFFERENCE_DEVICE_TYPE,
+	DIFFERENCE_KEPT,
+	DIFFERENCE_ACTUAL
+};
+
+typedef struct Repair
+{
+	JobCountTable job_counts;
+	DerivedTable *totals;
+	int64 mended;
+} Repair;
+
+/* The elements of an array of bigint, or zeros for null. */
+static void
+read_counts(TupleTableSlot *slot, AttrNumber number, int64 *counts, int ncounts, bool *isnull)
+{
+	Datum value = slot_getattr(slot, number, isnull);
+	ArrayType *array;
+
+	memset(counts, 0, sizeof(int64) * ncounts);
+	if (*isnull)
+		return;
+	array = DatumGetArrayTypeP(value);
+	if (ARR_HASNULL(array) || ARR_ELEMTYPE(array) != INT8OID ||
+		ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) < ncounts)
+		elog(ERROR, "unexpected result of differing_counts()");
+	memcpy(counts, ARR_DATA_PTR(array), sizeof(int64) * ncounts);
+}
+
+static void
+mend_job_counts(Repair *repair, TupleTableSlot *slot, const pg_uuid_t *project_id,
+				const pg_uuid_t *batch_id)
+{
+	JobCountChange change = {.project_id = *project_id, .batch_id = *batch_id};
+	int64 kept[N_JOB_STATUSES];
+	int64 actual[N_JOB_STATUSES];
+	bool is_missing;
+	bool is_gone;
+
+	read_counts(slot, DIFFERENCE_KEPT, kept, N_JOB_STATUSES, &is_missing);
+	read_counts(slot, DIFFERENCE_ACTUAL, actual, N_JOB_STATUSES, &is_gone);
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		change.deltas[i] = (int32) (actual[i] - kept[i]);
+	if (is_gone)
+		repair->mended += remove_job_counts(&repair->job_counts, project_id, batch_id, true);
+	else
+		repair->mended +=
+			add_job_counts(&repair->job_counts, &change, is_missing ? ADD_TO_ANY : ADD_TO_PRESENT);
+}
+
+static void
+mend_total(Repair *repair, TupleTableSlot *slot, const pg_uuid_t *project_id)
+{
+	int64 kept[N_CELLS];
+	int64 actual[N_CELLS];
+	bool isnull;
+	Datum device_type;
+
+	read_counts(slot, DIFFERENCE_KEPT, kept, N_CELLS, &isnull);
+	read_counts(slot, DIFFERENCE_ACTUAL, actual, N_CELLS, &isnull);
+	for (int i = 0; i < N_CELLS; i++)
+		actual[i] -= kept[i];
+	device_type = slot_getattr(slot, DIFFERENCE_DEVICE_TYPE, &isnull);
+	add_to_total(repair->totals, project_id, isnull ? NULL : DatumGetTextPP(device_type), actual);
+	repair->mended++;
+}
+
+/* A QueryRowCallback */
+static void
+mend(TupleTableSlot *slot, void *arg)
+{
+	Repair *repair = arg;
+	bool isnull;
+	pg_uuid_t project_id = *DatumGetUUIDP(slot_getattr(slot, DIFFERENCE_PROJECT_ID, &isnull));
+	Datum batch_id = slot_getattr(slot, DIFFERENCE_BATCH_ID, &isnull);
+
+	if (isnull)
+		mend_total(repair, slot, &project_id);
+	else
+		mend_job_counts(repair, slot, &project_id, DatumGetUUIDP(batch_id));
+}
+
+/* batches.repair_counts() returns bigint */
+PG_FUNCTION_INFO_V1(batches_repair_counts);
+Datum
+batches_repair_counts(PG_FUNCTION_ARGS)
+{
+	QueryParameters no_parameters = {0};
+	Repair repair = {0};
+	Relation batch = table_open(require_table("batch"), AccessShareLock);
+
+	if (!is_owner(RelationGetRelid(batch)))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be owner of table \"%s.%s\"", BATCHES_SCHEMA,
+							   RelationGetRelationName(batch))));
+	/* Two repairs at once would each add what is lacking. */
+	LockRelationOid(derived_table_of(batch, TOTAL_TABLE), ShareUpdateExclusiveLock);
+	open_job_counts(&repair.job_counts, batch);
+	repair.totals = open_totals(batch);
+	run_fresh_query("select d.project_id, d.batch_id, d.device_type, d.kept, d.actual"
+			   " from " BATCHES_SCHEMA ".differing_counts() d",
+			   &no_parameters, mend, &repair);
+	derived_close(repair.totals);
+	close_job_counts(&repair.job_counts);
+	table_close(batch, NoLock);
+	CommandCounterIncrement();
+	PG_RETURN_INT64(repair.mended);
+}

@@ -1,0 +1,65 @@
+/*
+ * total.c
+ *		The cells of "batch_total", whose rows each count the batches of a project on one
+ *		device, or on all of them.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_type.h"
+
+#include "batches.h"
+#include "total.h"
+
+/* The cell of a batch. */
+int
+cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known)
+{
+	int status_index =
+		enum_index(status, parameters[PARAMETER_STATUS].labels, N_BATCH_STATUSES, known->statuses);
+	int priority_index = enum_index(queue_priority, parameters[PARAMETER_QUEUE_PRIORITY].labels,
+									N_QUEUE_PRIORITIES, known->queue_priorities);
+
+	return (status_index * 2 + open) * N_QUEUE_PRIORITIES + priority_index;
+}
+
+/* Adds what an array of the table has to cells. A null is no batch. */
+void
+add_cells(int64 *cells, ArrayType *array)
+{
+	const bits8 *present = ARR_NULLBITMAP(array);
+	const int64 *value = (const int64 *) ARR_DATA_PTR(array);
+
+	if (ARR_ELEMTYPE(array) != INT8OID || ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != N_CELLS)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("column \"n\" of \"%s.%s\" has not %d elements", BATCHES_SCHEMA, TOTAL_TABLE,
+						N_CELLS),
+				 errhint("The owner of the tables mends that: SELECT %s.repair_counts().",
+						 BATCHES_SCHEMA)));
+	for (int i = 0; i < N_CELLS; i++)
+		if (present == NULL || (present[i / BITS_PER_BYTE] & (1 << i % BITS_PER_BYTE)) != 0)
+			cells[i] += *value++;
+}
+
+/* The array that the table has for cells, or NULL if they count nothing. */
+ArrayType *
+make_cells(const int64 *cells)
+{
+	Datum values[N_CELLS];
+	bool isnull[N_CELLS];
+	bool any = false;
+	int dimensions[] = {N_BATCH_STATUSES, 2, N_QUEUE_PRIORITIES};
+	int lower_bounds[] = {1, 1, 1};
+
+	for (int i = 0; i < N_CELLS; i++)
+	{
+		values[i] = Int64GetDatum(cells[i]);
+		isnull[i] = cells[i] == 0;
+		any |= !isnull[i];
+	}
+	if (!any)
+		return NULL;
+	return construct_md_array(values, isnull, lengthof(dimensions), dimensions, lower_bounds, INT8OID,
+							  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
