@@ -12,6 +12,7 @@ OBJS = \
 	src/derived.o \
 	src/direct.o \
 	src/estimate.o \
+	src/facets.o \
 	src/fetch.o \
 	src/filter.o \
 	src/gather.o \
@@ -25,6 +26,7 @@ OBJS = \
 	src/plan.o \
 	src/query.o \
 	src/race.o \
+	src/read_totals.o \
 	src/repair.o \
 	src/row.o \
 	src/scan.o \

@@ -484,6 +484,29 @@ create function @extschema@.count_batches(
 comment on function @extschema@.count_batches is
   'The exact number of batches that match the filters. A null in a list is an error 22004.';
 
+create function @extschema@.batch_facets(
+    id uuid[] default null,
+    id__starts_with text default null,
+    project_id uuid[] default null,
+    user_id text[] default null,
+    device_type text[] default null,
+    status @extschema@.batch_status[] default null,
+    complete boolean default null,
+    open boolean default null,
+    min_jobs bigint default null,
+    max_jobs bigint default null,
+    start_date timestamptz default null,
+    end_date timestamptz default null,
+    queue_priority @extschema@.queue_priority[] default null,
+    tag text default null,
+    created_after timestamptz default null,
+    created_before timestamptz default null)
+  returns jsonb
+  language c stable parallel restricted cost 1000
+  as 'MODULE_PATHNAME', 'batches_batch_facets';
+comment on function @extschema@.batch_facets is
+  'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
+
 create function @extschema@.batches_document(
     id uuid[],
     id__starts_with text,

@@ -46,6 +46,9 @@
 #include "batches.h"
 #include "direct.h"
 
+/* As many as there are tables with policies of ours */
+#define MAX_KEPT_POLICIES 5
+
 /* What our policies name */
 typedef struct PolicyObjects
 {
@@ -86,9 +89,10 @@ drop_column_names(Node *node, void *context)
 static Node *
 policy_tree(Relation relation, const char *policy)
 {
-	static PolicyTree kept[2];
+	static PolicyTree kept[MAX_KEPT_POLICIES];
+	static int next = 0;
 	Oid members = get_relname_relid("project_member", RelationGetNamespace(relation));
-	PolicyTree *place = &kept[RelationGetRelid(relation) == members ? 1 : 0];
+	PolicyTree *place = NULL;
 	PolicyObjects objects;
 	char *sql;
 	Query *query;
@@ -101,6 +105,11 @@ policy_tree(Relation relation, const char *policy)
 	objects.project_column = get_attnum(objects.table, "project_id");
 	objects.member_project_column = get_attnum(members, "project_id");
 	objects.member_user_column = get_attnum(members, "user_id");
+	for (int i = 0; i < lengthof(kept) && place == NULL; i++)
+		if (kept[i].objects.table == objects.table)
+			place = &kept[i];
+	if (place == NULL)
+		place = &kept[next++ % lengthof(kept)];
 	if (place->tree != NULL && memcmp(&place->objects, &objects, sizeof(objects)) == 0)
 		return place->tree;
 

@@ -8,6 +8,16 @@
 #include "nodes/bitmapset.h"
 #include "utils/rel.h"
 
+#include "batches.h"
+
+/* Which rows row-level security lets a member see; create_tables() makes these policies. */
+#define BATCH_POLICY                                                                               \
+	"project_id operator(pg_catalog.=) any (array(select m.project_id from " BATCHES_SCHEMA        \
+	".project_member m where m.user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA             \
+	".current_user_id())))"
+#define PROJECT_MEMBER_POLICY                                                                      \
+	"user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA ".current_user_id())"
+
 /* A B-tree index on columns, whole and in ascending order. */
 typedef struct DirectIndex
 {

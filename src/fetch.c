@@ -17,7 +17,7 @@
 #include "fetch.h"
 
 void
-fetch_init(Fetch *fetch, DirectTable *table, Join *join, Snapshot snapshot)
+fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot)
 {
 	memset(fetch, 0, sizeof(*fetch));
 	fetch->table = table;
@@ -51,7 +51,7 @@ bool
 fetch_joined(Fetch *fetch)
 {
 	static const ColumnId key[] = {COLUMN_PROJECT_ID, COLUMN_ID};
-	Join *join = fetch->join;
+	KeyJoin *join = fetch->join;
 	ScanKeyData keys[lengthof(key)];
 
 	if (join->scan == NULL)
@@ -80,7 +80,7 @@ fetch_joined(Fetch *fetch)
 bool
 fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions, int nconditions)
 {
-	Join *join = fetch->join;
+	KeyJoin *join = fetch->join;
 
 	return fetch_tuple(fetch, tid) &&
 		   conditions_hold(conditions, nconditions, fetch->table->source, fetch->slot,

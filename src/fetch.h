@@ -12,7 +12,7 @@
 #include "condition.h"
 
 /* The row of the other table that has a batch's key */
-typedef struct Join
+typedef struct KeyJoin
 {
 	DirectTable *table;
 	DirectIndex *key;   /* on project and id */
@@ -20,20 +20,20 @@ typedef struct Join
 	TupleTableSlot *slot;
 	int nconditions; /* on columns that only this table has */
 	Condition **conditions;
-} Join;
+} KeyJoin;
 
 typedef struct Fetch
 {
 	IndexFetchTableData *data; /* NULL until the first tuple */
 	DirectTable *table;
 	Snapshot snapshot;
-	Join *join;           /* or NULL */
+	KeyJoin *join;           /* or NULL */
 	TupleTableSlot *slot; /* has the last tuple */
 	bool all_dead;        /* nobody sees anything of the last chain */
 	MemoryContext check_context;
 } Fetch;
 
-extern void fetch_init(Fetch *fetch, DirectTable *table, Join *join, Snapshot snapshot);
+extern void fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot);
 extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
 extern bool fetch_joined(Fetch *fetch);
 extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions,

@@ -108,22 +108,13 @@ next_page(LeafReader *reader)
 	return true;
 }
 
-/* Goes to the first entry that is not before some values of the index's first columns. */
-void
-leaf_seek(LeafReader *reader, const Datum *from, int nfrom)
+/* Goes down to the leaf page that has the place of the key. Returns false if there is none. */
+static bool
+descend(LeafReader *reader)
 {
 	Buffer buffer;
-	OffsetNumber low;
-	OffsetNumber high;
 
 	leaf_leave(reader);
-	pgstat_count_index_scan(reader->index);
-	for (int i = 0; i < nfrom; i++)
-	{
-		reader->key->scankeys[i].sk_argument = from[i];
-		reader->key->scankeys[i].sk_flags &= ~SK_ISNULL;
-	}
-	reader->key->keysz = nfrom;
 	_bt_freestack(find_leaf(reader->index, reader->key, &buffer, reader->snapshot));
 	if (!BufferIsValid(buffer))
 	{
@@ -134,10 +125,43 @@ leaf_seek(LeafReader *reader, const Datum *from, int nfrom)
 	reader->next_block = P_NONE;
 	reader->offset = FirstOffsetNumber;
 	reader->last_offset = InvalidOffsetNumber;
-	if (!BufferIsValid(buffer) || (!take_page(reader, buffer) && !next_page(reader)))
+	return BufferIsValid(buffer) && (take_page(reader, buffer) || next_page(reader));
+}
+
+/* Whether the page at hand has the place of the key: behind its first entry, not behind its last. */
+static bool
+is_at_hand(LeafReader *reader)
+{
+	Page page = reader->copy.data;
+
+	return BufferIsValid(reader->buffer) && reader->offset <= reader->last_offset &&
+		   _bt_compare(reader->index, reader->key, page, reader->last_offset) <= 0 &&
+		   _bt_compare(reader->index, reader->key, page, P_FIRSTDATAKEY(BTPageGetOpaque(page))) > 0;
+}
+
+/*
+ * Goes to the first entry that is not before some values of the index's first columns, of
+ * which some may be null.
+ */
+void
+leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
+{
+	OffsetNumber low;
+	OffsetNumber high;
+
+	pgstat_count_index_scan(reader->index);
+	for (int i = 0; i < nfrom; i++)
+	{
+		reader->key->scankeys[i].sk_argument = from[i];
+		reader->key->scankeys[i].sk_flags &= ~SK_ISNULL;
+		if (isnull != NULL && isnull[i])
+			reader->key->scankeys[i].sk_flags |= SK_ISNULL;
+	}
+	reader->key->keysz = nfrom;
+	if (!is_at_hand(reader) && !descend(reader))
 		return;
 
-	low = reader->offset;
+	low = P_FIRSTDATAKEY(BTPageGetOpaque(reader->copy.data));
 	high = reader->last_offset + 1;
 	while (low < high)
 	{
@@ -149,6 +173,7 @@ leaf_seek(LeafReader *reader, const Datum *from, int nfrom)
 			high = middle;
 	}
 	reader->offset = low;
+	reader->posting = 0;
 }
 
 /* The next entry and where its tuple is, or NULL behind the last one. */

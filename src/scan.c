@@ -16,6 +16,7 @@
 
 #include "batches.h"
 #include "plan.h"
+#include "read_totals.h"
 #include "scan.h"
 #include "scan_index.h"
 #include "scan_sql.h"
@@ -124,27 +125,34 @@ leave_to_sql(const char *obstacle)
 }
 
 /*
- * Begins to read what a request asks for: when there is an authenticated user, of
- * that user's projects only, whatever the role may see.
+ * Restricts a request to what its user may see: when there is an authenticated user, to
+ * that user's projects, whatever the role may see.
  */
-Scan *
-scan_begin(Request *request)
+void
+restrict_to_viewer(Request *request)
 {
 	FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const char *user_id = authenticated_user_id();
+	ArrayType *visible;
+
+	require_table("batch");
+	if (user_id == NULL)
+		return;
+	visible = lookup_projects(user_id);
+	if (projects->given)
+		visible = intersect_uuids(DatumGetArrayTypeP(projects->value), visible);
+	projects->given = true;
+	projects->value = PointerGetDatum(visible);
+}
+
+/* Begins to read what a request asks for. */
+Scan *
+scan_begin(Request *request)
+{
 	Scan *scan = palloc0(sizeof(Scan));
 	const char *obstacle = NULL;
 
-	require_table("batch");
-	if (user_id != NULL)
-	{
-		ArrayType *visible = lookup_projects(user_id);
-
-		if (projects->given)
-			visible = intersect_uuids(DatumGetArrayTypeP(projects->value), visible);
-		projects->given = true;
-		projects->value = PointerGetDatum(visible);
-	}
+	restrict_to_viewer(request);
 	scan->request = request;
 	if (engine != ENGINE_SQL)
 		scan->index_scan = scan_index_begin(request, &obstacle);
@@ -171,9 +179,17 @@ scan_page(Scan *scan, BatchRowCallback callback, void *arg)
 	scan_sql_page(scan->request, callback, arg);
 }
 
+/* What a page has told is not counted again; totals come before a count of the rows. */
 int64
 scan_count(Scan *scan)
 {
+	int64 count;
+
+	if (scan->index_scan != NULL && scan_index_knows_count(scan->index_scan, &count))
+		return count;
+	if (totals_may_answer(scan->request) &&
+		count_by_totals(scan->request, engine != ENGINE_SQL, &count))
+		return count;
 	if (scan->index_scan != NULL && scan_index_may_count(scan->index_scan))
 		return scan_index_count(scan->index_scan);
 	return scan_sql_count(scan->request);

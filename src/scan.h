@@ -13,6 +13,7 @@ typedef void (*BatchRowCallback)(const BatchRow *row, void *arg);
 typedef struct Scan Scan;
 
 extern void define_scan_settings(void);
+extern void restrict_to_viewer(Request *request);
 extern Scan *scan_begin(Request *request);
 extern void scan_page(Scan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_count(Scan *scan);

@@ -23,14 +23,6 @@
 #include "race.h"
 #include "scan_index.h"
 
-/* Which rows row-level security lets a member see; create_tables() makes these policies. */
-#define BATCH_POLICY                                                                               \
-	"project_id operator(pg_catalog.=) any (array(select m.project_id from " BATCHES_SCHEMA        \
-	".project_member m where m.user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA             \
-	".current_user_id())))"
-#define PROJECT_MEMBER_POLICY                                                                      \
-	"user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA ".current_user_id())"
-
 /*
  * Pages and counts
  */
@@ -39,7 +31,7 @@
 typedef struct PageReader
 {
 	IndexScan *scan;
-	Join join;
+	KeyJoin join;
 	Fetch fetch;
 	MemoryContext row_context;
 } PageReader;
@@ -160,16 +152,20 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	return true;
 }
 
+/* Whether it is known how many rows match: none can, or all were read. */
+bool
+scan_index_knows_count(IndexScan *scan, int64 *count)
+{
+	*count = scan->matches_nothing ? 0 : scan->total;
+	return *count >= 0;
+}
+
 int64
 scan_index_count(IndexScan *scan)
 {
 	MemoryContext previous;
 	Race race;
 
-	if (scan->matches_nothing)
-		return 0;
-	if (scan->total >= 0)
-		return scan->total;
 	previous = MemoryContextSwitchTo(scan->context);
 	race_begin(&race, scan, false);
 	if (!race_run(&race))

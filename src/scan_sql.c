@@ -346,3 +346,21 @@ scan_sql_count(const Request *request)
 	run_query(sql.data, &query_parameters, read_count, &count);
 	return count;
 }
+
+/* Groups of the batches that match: project, device, status, open, queue priority, and their number. */
+void
+scan_sql_groups(const Request *request, QueryRowCallback callback, void *arg)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql,
+						   "select b.project_id, b.device_type, b.status, b.open, b.queue_priority,"
+						   " pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
+	if (filters_job_counts(request))
+		appendStringInfoString(&sql, JOIN_JOB_COUNTS);
+	append_where(&sql, request, &query_parameters);
+	appendStringInfoString(&sql, " group by 1, 2, 3, 4, 5");
+	run_query(sql.data, &query_parameters, callback, arg);
+}

@@ -5,9 +5,11 @@
 #ifndef BATCHES_SCAN_SQL_H
 #define BATCHES_SCAN_SQL_H
 
+#include "plan.h"
 #include "scan.h"
 
 extern void scan_sql_page(const Request *request, BatchRowCallback callback, void *arg);
 extern int64 scan_sql_count(const Request *request);
+extern void scan_sql_groups(const Request *request, QueryRowCallback callback, void *arg);
 
 #endif /* BATCHES_SCAN_SQL_H */

@@ -23,6 +23,17 @@ cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known)
 	return (status_index * 2 + open) * N_QUEUE_PRIORITIES + priority_index;
 }
 
+/* The totals are not what the triggers have left there. */
+void
+fail_on_wrong_totals(void)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+					errmsg("the totals in \"%s.%s\" are wrong", BATCHES_SCHEMA, TOTAL_TABLE),
+					errhint("They were changed, or batches were, while no trigger kept them. The owner "
+							"of the tables mends them: SELECT %s.repair_counts().",
+							BATCHES_SCHEMA)));
+}
+
 /* Adds what an array of the table has to cells. A null is no batch. */
 void
 add_cells(int64 *cells, ArrayType *array)
@@ -31,12 +42,7 @@ add_cells(int64 *cells, ArrayType *array)
 	const int64 *value = (const int64 *) ARR_DATA_PTR(array);
 
 	if (ARR_ELEMTYPE(array) != INT8OID || ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != N_CELLS)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("column \"n\" of \"%s.%s\" has not %d elements", BATCHES_SCHEMA, TOTAL_TABLE,
-						N_CELLS),
-				 errhint("The owner of the tables mends that: SELECT %s.repair_counts().",
-						 BATCHES_SCHEMA)));
+		fail_on_wrong_totals();
 	for (int i = 0; i < N_CELLS; i++)
 		if (present == NULL || (present[i / BITS_PER_BYTE] & (1 << i % BITS_PER_BYTE)) != 0)
 			cells[i] += *value++;

@@ -20,6 +20,7 @@ typedef struct CellLabels
 } CellLabels;
 
 extern int cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known);
+extern void fail_on_wrong_totals(void);
 extern void add_cells(int64 *cells, ArrayType *array);
 extern ArrayType *make_cells(const int64 *cells);
 

@@ -85,7 +85,7 @@ void
 walk_join(Walk *walk, DirectTable *table, DirectIndex *key, Condition *conditions,
 		  int nconditions)
 {
-	Join *join = palloc0(sizeof(Join));
+	KeyJoin *join = palloc0(sizeof(KeyJoin));
 
 	join->table = table;
 	join->key = key;
@@ -171,7 +171,7 @@ start_leaves(Walk *walk, int stream)
 		from[nfrom++] = walk->range->lower;
 	if (walk->leaves == NULL)
 		walk->leaves = leaf_begin(walk->index->relation, walk->snapshot);
-	leaf_seek(walk->leaves, from, nfrom);
+	leaf_seek(walk->leaves, from, NULL, nfrom);
 }
 
 /*

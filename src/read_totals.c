@@ -1,0 +1,387 @@
+/*
+ * read_totals.c
+ *		Counting batches by "batch_total": how long it takes follows the number of projects
+ *		and devices, not that of the batches.
+ *
+ * The totals can say how many batches match if no filter is on anything else than what they
+ * count by, and if whoever asks sees all batches of a project or none of them. They must be
+ * those of the table that is listed, too: its triggers keep them.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "batches.h"
+#include "fetch.h"
+#include "leaf.h"
+#include "read_totals.h"
+
+/* So many entries of projects that are not wanted are passed over before the next one is looked for. */
+#define MOST_PASSED_OVER 8
+
+/*
+ * Whether they can
+ */
+
+/* Whether all filters are on what the totals count by. */
+static bool
+has_cell_filters_only(const Request *request)
+{
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		if (request->filters[id].given && !parameters[id].is_cell)
+			return false;
+	return true;
+}
+
+/* Whether the triggers of a table of batches keep the totals, whatever statement changes it. */
+static bool
+triggers_keep_totals(Relation batch)
+{
+	const int16 all =
+		TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_TRUNCATE;
+	Oid function = extension_function("count_changed_batches");
+	int16 kept = 0;
+
+	for (int i = 0; batch->trigdesc != NULL && i < batch->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &batch->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == function && trigger->tgenabled != TRIGGER_DISABLED &&
+			trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA)
+			kept |= trigger->tgtype & all;
+	}
+	return kept == all;
+}
+
+/* Whether the role may read what a count of the batches would read, and the totals. */
+static bool
+may_select(const Request *request, Relation batch, Relation totals)
+{
+	Bitmapset *columns = NULL;
+
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		if (request->filters[id].given)
+		{
+			ColumnId column = parameters[id].column;
+			AttrNumber number = get_attnum(
+				RelationGetRelid(batch),
+				batch_columns[column == COLUMN_COMPLETE ? COLUMN_OPEN : column].name);
+
+			if (number == InvalidAttrNumber)
+				return false;
+			columns = bms_add_member(columns, number);
+		}
+	return direct_may_select(batch, columns) && direct_may_select(totals, NULL) &&
+		   pg_class_aclcheck(RelationGetRelid(totals), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* Whether the totals can say how many batches match. */
+bool
+totals_may_answer(const Request *request)
+{
+	Relation batch;
+	Relation totals;
+	Oid totals_oid;
+	bool may_answer;
+
+	if (!has_cell_filters_only(request))
+		return false;
+	batch = table_open(require_table("batch"), AccessShareLock);
+	totals_oid = get_relname_relid(TOTAL_TABLE, RelationGetNamespace(batch));
+	if (!OidIsValid(totals_oid))
+	{
+		table_close(batch, NoLock);
+		return false;
+	}
+	totals = table_open(totals_oid, AccessShareLock);
+	/* Another table's rows may be seen through a view, or through a table that others inherit from. */
+	may_answer = (batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+				  (batch->rd_rel->relkind == RELKIND_RELATION &&
+				   !has_subclass(RelationGetRelid(batch)))) &&
+				 totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
+				 direct_policy_obstacle(batch, BATCH_POLICY) == NULL &&
+				 direct_policy_obstacle(totals, BATCH_POLICY) == NULL &&
+				 may_select(request, batch, totals);
+	table_close(totals, NoLock);
+	table_close(batch, NoLock);
+	return may_answer;
+}
+
+/*
+ * Reading them
+ */
+
+/* The cells of the batches that the request's filters choose. */
+void
+choose_cells(const Request *request, bool *chosen)
+{
+	static const ParameterId lists[] = {PARAMETER_STATUS, PARAMETER_QUEUE_PRIORITY};
+	const FilterValue *open = &request->filters[PARAMETER_OPEN];
+	const FilterValue *complete = &request->filters[PARAMETER_COMPLETE];
+	bool labels[lengthof(lists)][N_BATCH_STATUSES] = {{false}};
+
+	for (int i = 0; i < lengthof(lists); i++)
+	{
+		const FilterValue *list = &request->filters[lists[i]];
+		Oid known[N_BATCH_STATUSES] = {0};
+		ArrayType *array;
+		const Oid *values;
+
+		if (!list->given)
+		{
+			memset(labels[i], true, sizeof(labels[i]));
+			continue;
+		}
+		array = DatumGetArrayTypeP(list->value);
+		values = (const Oid *) ARR_DATA_PTR(array);
+		for (int j = 0; j < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); j++)
+			labels[i][enum_index(values[j], parameters[lists[i]].labels,
+								 i == 0 ? N_BATCH_STATUSES : N_QUEUE_PRIORITIES, known)] = true;
+	}
+	for (int i = 0; i < N_CELLS; i++)
+	{
+		bool is_open = i / N_QUEUE_PRIORITIES % 2 == 1;
+
+		chosen[i] = labels[0][i / (2 * N_QUEUE_PRIORITIES)] && labels[1][i % N_QUEUE_PRIORITIES] &&
+					(!open->given || DatumGetBool(open->value) == is_open) &&
+					(!complete->given || DatumGetBool(complete->value) != is_open);
+	}
+}
+
+/* What has been read up to now */
+typedef struct TotalSum
+{
+	int64 nrows;
+	int64 cells[N_CELLS];
+} TotalSum;
+
+/* A QueryRowCallback */
+static void
+add_total_row(TupleTableSlot *slot, void *arg)
+{
+	TotalSum *sum = arg;
+	bool isnull;
+	Datum cells = slot_getattr(slot, 3, &isnull);
+
+	if (isnull)
+		return;
+	sum->nrows++;
+	add_cells(sum->cells, DatumGetArrayTypeP(cells));
+}
+
+/*
+ * Reads the rows that have what the filters choose, by SQL: project, device and cells. They
+ * are those of all devices together, or those of each.
+ */
+void
+read_total_rows(const Request *request, bool by_device, QueryRowCallback callback, void *arg)
+{
+	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA
+								 "." TOTAL_TABLE " t where ");
+	if (devices->given)
+		appendStringInfo(&sql, "t.device_type operator(pg_catalog.=) any ($%d)",
+						 add_query_parameter(&query_parameters, TEXTARRAYOID, devices->value));
+	else
+		appendStringInfo(&sql, "t.device_type is %snull", by_device ? "not " : "");
+	if (projects->given)
+		appendStringInfo(&sql, " and t.project_id operator(pg_catalog.=) any ($%d)",
+						 add_query_parameter(&query_parameters, UUIDARRAYOID, projects->value));
+	run_query(sql.data, &query_parameters, callback, arg);
+}
+
+/* The elements of a list in order, each once. */
+static Datum *
+sorted_list(const FilterValue *list, Oid type, int *count)
+{
+	Condition condition;
+	Datum *values;
+	ArrayType *array = DatumGetArrayTypeP(list->value);
+	int16 length;
+	bool byval;
+	char align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	deconstruct_array(array, type, length, byval, align, &values, NULL, count);
+	init_condition(&condition, type);
+	restrict_to_list(&condition, values, *count);
+	*count = condition.nvalues;
+	return condition.values;
+}
+
+/* What is read of the index on device and project */
+typedef struct TotalReader
+{
+	DirectTable *table;
+	DirectIndex *index;
+	AttrNumber n_column;
+	LeafReader *leaves;
+	Fetch fetch;
+	int nprojects; /* -1: all */
+	Datum *projects;
+	TotalSum *sum;
+} TotalReader;
+
+static void
+seek_project(TotalReader *reader, Datum device, bool any_device, int project)
+{
+	Datum from[] = {device, 0};
+	bool isnull[] = {any_device, false};
+
+	if (project < reader->nprojects)
+		from[1] = reader->projects[project];
+	leaf_seek(reader->leaves, from, isnull, project < reader->nprojects ? 2 : 1);
+}
+
+/* Adds the rows of a device, or of all devices together. The projects are in the index's order. */
+static void
+add_device(TotalReader *reader, Datum device, bool any_device)
+{
+	TupleDesc descriptor = RelationGetDescr(reader->index->relation);
+	IndexTuple entry;
+	ItemPointerData tid;
+	int project = 0;
+	int passed_over = 0;
+
+	seek_project(reader, device, any_device, 0);
+	while ((entry = leaf_next(reader->leaves, &tid)) != NULL)
+	{
+		bool isnull;
+		Datum value = index_getattr(entry, 1, descriptor, &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (isnull != any_device || (!isnull && !DatumGetBool(DirectFunctionCall2Coll(
+													texteq, C_COLLATION_OID, value, device))))
+			return;
+		if (reader->nprojects >= 0)
+		{
+			int order = 1;
+			pg_uuid_t *found = DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
+
+			while (project < reader->nprojects &&
+				   (order = memcmp(DatumGetUUIDP(reader->projects[project]), found, UUID_LEN)) < 0)
+				project++;
+			if (project == reader->nprojects)
+				return;
+			if (order > 0)
+			{
+				if (++passed_over == MOST_PASSED_OVER)
+					seek_project(reader, device, any_device, project);
+				passed_over %= MOST_PASSED_OVER;
+				continue;
+			}
+		}
+		if (fetch_tuple(&reader->fetch, &tid))
+		{
+			Datum cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
+			ArrayType *array;
+
+			if (isnull)
+				continue;
+			array = DatumGetArrayTypeP(cells);
+			reader->sum->nrows++;
+			add_cells(reader->sum->cells, array);
+			if ((Pointer) array != DatumGetPointer(cells))
+				pfree(array);
+		}
+	}
+}
+
+/* An IndexFilter: an index on device and project */
+static bool
+is_total_index(const int16 *columns, int ncolumns, int nkeys, void *arg)
+{
+	const AttrNumber *wanted = arg;
+
+	return nkeys >= 2 && columns[0] == wanted[0] && columns[1] == wanted[1];
+}
+
+/* Adds up by the index. Returns false if that cannot be read directly. */
+static bool
+sum_by_index(const Request *request, TotalSum *sum)
+{
+	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
+	const char *obstacle;
+	TotalReader reader = {.sum = sum, .nprojects = -1};
+	AttrNumber key[2];
+
+	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, &obstacle);
+	if (reader.table == NULL)
+		return false;
+	key[0] = direct_column(reader.table, "device_type", TEXTOID);
+	key[1] = direct_column(reader.table, "project_id", UUIDOID);
+	reader.n_column = direct_column(reader.table, "n", INT8ARRAYOID);
+	direct_open_indexes(reader.table, is_total_index, key);
+	if (reader.table->nindexes == 0 || key[0] == InvalidAttrNumber ||
+		key[1] == InvalidAttrNumber || reader.n_column == InvalidAttrNumber)
+	{
+		direct_close(reader.table);
+		return false;
+	}
+	reader.index = &reader.table->indexes[0];
+	fetch_init(&reader.fetch, reader.table, NULL, GetActiveSnapshot());
+	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
+	if (projects->given)
+		reader.projects = sorted_list(projects, UUIDOID, &reader.nprojects);
+	if (devices->given)
+	{
+		int ndevices;
+		Datum *names = sorted_list(devices, TEXTOID, &ndevices);
+
+		for (int i = 0; i < ndevices && reader.nprojects != 0; i++)
+			add_device(&reader, names[i], false);
+	}
+	else if (reader.nprojects != 0)
+		add_device(&reader, (Datum) 0, true);
+	leaf_end(reader.leaves);
+	fetch_end(&reader.fetch);
+	direct_close(reader.table);
+	return true;
+}
+
+/*
+ * Counts the batches that match by their totals. Returns false if they have nothing at all
+ * of what is asked for: then there is nothing to count, or the totals have been left behind
+ * where the batches were copied.
+ */
+bool
+count_by_totals(const Request *request, bool by_index, int64 *count)
+{
+	TotalSum sum = {0};
+	bool chosen[N_CELLS];
+
+	if (!by_index || !sum_by_index(request, &sum))
+		read_total_rows(request, false, add_total_row, &sum);
+	if (sum.nrows == 0)
+		return false;
+	choose_cells(request, chosen);
+	*count = 0;
+	for (int i = 0; i < N_CELLS; i++)
+	{
+		if (sum.cells[i] < 0)
+			fail_on_wrong_totals();
+		if (chosen[i])
+			*count += sum.cells[i];
+	}
+	return true;
+}

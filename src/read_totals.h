@@ -1,0 +1,18 @@
+/*
+ * read_totals.h
+ *		Counting batches by "batch_total".
+ */
+#ifndef BATCHES_READ_TOTALS_H
+#define BATCHES_READ_TOTALS_H
+
+#include "filter.h"
+#include "plan.h"
+#include "total.h"
+
+extern bool totals_may_answer(const Request *request);
+extern bool count_by_totals(const Request *request, bool by_index, int64 *count);
+extern void read_total_rows(const Request *request, bool by_device, QueryRowCallback callback,
+							void *arg);
+extern void choose_cells(const Request *request, bool *chosen);
+
+#endif /* BATCHES_READ_TOTALS_H */
