@@ -60,11 +60,15 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	bool isnull;
 	bool id_isnull;
 	Datum key = gathered_value(gather, fetched, scan->request->order_by, &isnull);
-	Datum id = gathered_value(gather, fetched, COLUMN_ID, &id_isnull);
+	const Match *last = gather->full ? &gather->matches[scan->wanted - 1] : NULL;
 	Match match;
 
-	set_match(scan, &match, key, isnull, id, tid);
-	if (gather->full && compare_matches(scan, &match, &gather->matches[scan->wanted - 1]) >= 0)
+	/* Of most rows that do not make the page, no more than the key is read. */
+	set_match_key(scan, &match, key, isnull);
+	if (last != NULL && compare_keys(scan, &match, last) > 0)
+		return;
+	set_match_place(&match, gathered_value(gather, fetched, COLUMN_ID, &id_isnull), tid);
+	if (last != NULL && compare_matches(scan, &match, last) >= 0)
 		return;
 	if (gather->nmatches >= gather->size)
 	{

@@ -33,9 +33,15 @@ most_tids(void)
 }
 
 int
+compare_keys(IndexScan *scan, const Match *a, const Match *b)
+{
+	return ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
+}
+
+int
 compare_matches(IndexScan *scan, const Match *a, const Match *b)
 {
-	int order = ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
+	int order = compare_keys(scan, a, b);
 
 	if (order != 0)
 		return order;
@@ -65,12 +71,17 @@ fetched_value(const Fetch *fetch, ColumnId column, bool *isnull)
 
 /* The keys of "complete" are those of "open", turned round. */
 void
-set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id, ItemPointer tid)
+set_match_key(IndexScan *scan, Match *match, Datum key, bool isnull)
 {
 	match->key = key;
 	match->isnull = isnull;
 	if (scan->request->order_by == COLUMN_COMPLETE && !isnull)
 		match->key = BoolGetDatum(!DatumGetBool(key));
+}
+
+void
+set_match_place(Match *match, Datum id, const ItemPointerData *tid)
+{
 	match->id = *DatumGetUUIDP(id);
 	match->tid = *tid;
 }

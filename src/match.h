@@ -50,11 +50,12 @@ typedef struct Match
 extern DirectIndex *scan_key(IndexScan *scan, Source source);
 extern int64 most_matches(void);
 extern int64 most_tids(void);
+extern int compare_keys(IndexScan *scan, const Match *a, const Match *b);
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
 extern void sort_matches(Match *matches, size_t nmatches, IndexScan *scan);
 extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);
-extern void set_match(IndexScan *scan, Match *match, Datum key, bool isnull, Datum id,
-					  ItemPointer tid);
+extern void set_match_key(IndexScan *scan, Match *match, Datum key, bool isnull);
+extern void set_match_place(Match *match, Datum id, const ItemPointerData *tid);
 extern void keep_key(IndexScan *scan, Match *match);
 extern void free_key(IndexScan *scan, Match *match);
 

@@ -160,7 +160,8 @@ fill_stream(Merge *merge, int64 work_limit)
 		}
 		key = match_value(walk, scan->request->order_by, &isnull);
 		id = match_value(walk, COLUMN_ID, &id_isnull);
-		set_match(scan, &match, key, isnull, id, &walk->tid);
+		set_match_key(scan, &match, key, isnull);
+		set_match_place(&match, id, &walk->tid);
 		if (walk->nstreams == 1)
 		{
 			add_to_only_stream(merge, stream, &match);
