@@ -176,21 +176,30 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	int64 cells[N_CELLS];      /* what the row written shall have */
 	int64 base_cells[N_CELLS]; /* what the row to be replaced has */
 	ItemPointerData base;
+	int nmerged = 0;
+	bool recalled;
+	bool more;
 	pg_uuid_t id;
 	ArrayType *array;
 
 	memcpy(cells, deltas, sizeof(cells));
 	memset(base_cells, 0, sizeof(base_cells));
 	ItemPointerSetInvalid(&base);
-	derived_seek(totals, key, isnull);
-	for (int i = 0; i < MAX_MERGED_ROWS && derived_next(totals); i++)
+	more = derived_recall(totals, key, isnull);
+	recalled = more;
+	if (!recalled)
+	{
+		derived_seek(totals, key, isnull);
+		more = derived_next(totals);
+	}
+	for (; more; more = !recalled && nmerged < MAX_MERGED_ROWS && derived_next(totals))
 	{
 		bool is_null;
-		ArrayType *found =
-			DatumGetArrayTypeP(slot_getattr(totals->found, n_column, &is_null));
+		ArrayType *found;
 
-		if (!derived_may_change(totals))
+		if (!derived_is_free(totals) || !derived_may_change(totals))
 			continue;
+		found = DatumGetArrayTypeP(slot_getattr(totals->found, n_column, &is_null));
 		if (!ItemPointerIsValid(&base))
 		{
 			base = totals->found->tts_tid;
@@ -198,7 +207,10 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 			add_cells(base_cells, found);
 		}
 		else if (derived_delete(totals, &totals->found->tts_tid, false) == DERIVED_DONE)
+		{
 			add_cells(cells, found);
+			nmerged++;
+		}
 	}
 
 	if (ItemPointerIsValid(&base))
@@ -346,7 +358,7 @@ job_counts(BatchCounter *counter)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(counter->statement_context);
 
-		open_job_counts(&counter->job_counts, counter->batch);
+		open_job_counts(&counter->job_counts, counter->batch, NULL);
 		counter->has_job_counts = true;
 		MemoryContextSwitchTo(previous);
 	}

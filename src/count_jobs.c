@@ -44,13 +44,14 @@ enum
  */
 
 void
-open_job_counts(JobCountTable *table, Relation batch)
+open_job_counts(JobCountTable *table, Relation batch, Relation job)
 {
 	static const char *const keys[] = {"project_id", "batch_id"};
 	TupleDesc descriptor;
 	JobCountColumns *columns = &table->columns;
 
 	table->batch = batch;
+	table->job = job;
 	table->rows = derived_open(batch, JOB_COUNT_TABLE, keys, lengthof(keys));
 	descriptor = RelationGetDescr(table->rows->relation);
 	columns->project_id = require_column(descriptor, JOB_COUNT_TABLE, "project_id", UUIDOID);
@@ -103,6 +104,35 @@ fail_on_drift(const JobCountChange *change)
 							BATCHES_SCHEMA)));
 }
 
+/* Whether a table has rows of a batch, by the columns of its key. Asks as the tables' owner. */
+static bool
+has_rows_of_batch(Relation relation, const char *id_column, const JobCountChange *change)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+	Oid caller;
+	int security_context;
+	bool has_rows;
+
+	initStringInfo(&sql);
+	appendStringInfo(
+		&sql,
+		"select 1 from %s t where t.project_id operator(pg_catalog.=) $%d"
+		" and t.%s operator(pg_catalog.=) $%d limit 1",
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+								   RelationGetRelationName(relation)),
+		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->project_id)),
+		id_column,
+		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->batch_id)));
+	/* Who may write a job need not be able to see its batch. */
+	GetUserIdAndSecContext(&caller, &security_context);
+	SetUserIdAndSecContext(relation->rd_rel->relowner,
+						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	has_rows = run_statement(sql.data, &query_parameters) > 0;
+	SetUserIdAndSecContext(caller, security_context);
+	return has_rows;
+}
+
 /* Makes the row to be written: the one found, if there is one, with what is added. */
 static void
 prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
@@ -134,12 +164,17 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 		int32 count = found ? found_count(table, column) : 0;
 
 		if (pg_add_s32_overflow(count, change->deltas[i], &count) ||
-			pg_add_s32_overflow(total, count, &total))
+			pg_add_s32_overflow(total, Max(count, 0), &total))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("integer out of range"),
 					 errhint("A batch has at most %d jobs.", PG_INT32_MAX)));
 		if (count < 0)
-			fail_on_drift(change);
+		{
+			/* A trigger may delete the batch of a job that was not counted yet. */
+			if (has_rows_of_batch(table->batch, "id", change))
+				fail_on_drift(change);
+			count = 0;
+		}
 		row->tts_values[column - 1] = Int32GetDatum(count);
 		row->tts_isnull[column - 1] = false;
 	}
@@ -157,37 +192,17 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 static void
 check_batch_is_gone(JobCountTable *table, const JobCountChange *change)
 {
-	QueryParameters query_parameters = {0};
-	StringInfoData sql;
-	Oid caller;
-	int security_context;
-	bool is_there;
+	bool adds_jobs = false;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "select 1 from %s b where b.project_id operator(pg_catalog.=) $%d"
-					 " and b.id operator(pg_catalog.=) $%d",
-					 quote_qualified_identifier(
-						 get_namespace_name(RelationGetNamespace(table->batch)),
-						 RelationGetRelationName(table->batch)),
-					 add_query_parameter(&query_parameters, UUIDOID,
-										 UUIDPGetDatum(&change->project_id)),
-					 add_query_parameter(&query_parameters, UUIDOID,
-										 UUIDPGetDatum(&change->batch_id)));
-	/* Who may write a job need not be able to see its batch. */
-	GetUserIdAndSecContext(&caller, &security_context);
-	SetUserIdAndSecContext(table->batch->rd_rel->relowner,
-						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	is_there = run_statement(sql.data, &query_parameters) > 0;
-	SetUserIdAndSecContext(caller, security_context);
-	if (is_there)
+	if (has_rows_of_batch(table->batch, "id", change))
 		fail_on_drift(change);
 	for (int i = 0; i < N_JOB_STATUSES; i++)
-		if (change->deltas[i] > 0)
-			ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-							errmsg("the job counts of batch %s could not be kept",
-								   uuid_text(&change->batch_id)),
-							errhint("A job's batch must exist before the job does.")));
+		adds_jobs |= change->deltas[i] > 0;
+	if (adds_jobs && table->job != NULL && has_rows_of_batch(table->job, "batch_id", change))
+		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+						errmsg("the job counts of batch %s could not be kept",
+							   uuid_text(&change->batch_id)),
+						errhint("A job's batch must exist before the job does.")));
 }
 
 /* Adds to the counts of a batch. Returns whether there were counts, or are now. */
@@ -422,14 +437,14 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 		/* Batches that were truncated, too, see to their counts by themselves. */
 		if (table_has_rows(RelationGetRelid(batch)))
 		{
-			open_job_counts(&table, batch);
+			open_job_counts(&table, batch, trigger->tg_relation);
 			clear_counts(&table);
 			close_job_counts(&table);
 		}
 	}
 	else if (has_transition_rows(old_rows) || has_transition_rows(new_rows))
 	{
-		open_job_counts(&table, batch);
+		open_job_counts(&table, batch, trigger->tg_relation);
 		apply_changes(&table, trigger->tg_relation, old_rows, new_rows);
 		close_job_counts(&table);
 	}

@@ -17,9 +17,11 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -30,8 +32,10 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/tablecmds.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -40,6 +44,18 @@
 
 #include "batches.h"
 #include "derived.h"
+
+/* Rows that the transaction has written, found by their keys' hash; others take their places. */
+#define N_WRITTEN_ROWS 256
+
+typedef struct WrittenRow
+{
+	TransactionId transaction;
+	Oid table;
+	ItemPointerData tid;
+} WrittenRow;
+
+static WrittenRow written_rows[N_WRITTEN_ROWS];
 
 /* Checks that a function was called as a trigger. */
 void
@@ -259,6 +275,16 @@ derived_close(DerivedTable *table)
  * Finding rows
  */
 
+/* Whether nobody is changing the row found, or has locked it, as far as can be told without trying. */
+bool
+derived_is_free(DerivedTable *table)
+{
+	bool should_free;
+	HeapTuple tuple = ExecFetchSlotHeapTuple(table->found, false, &should_free);
+
+	return (tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0;
+}
+
 /* Whether the transaction's snapshot, if it has one for all statements, sees the row found. */
 bool
 derived_may_change(DerivedTable *table)
@@ -304,11 +330,86 @@ seek(DerivedTable *table, IndexScanDesc scan, const Datum *values, const bool *i
 	index_rescan(scan, keys, table->nkeys, NULL, 0);
 }
 
+static uint32
+hash_key(DerivedTable *table, const Datum *values, const bool *isnull)
+{
+	uint32 hash = RelationGetRelid(table->relation);
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->index), i);
+
+		if (isnull == NULL || !isnull[i])
+			hash = hash_combine(hash, datum_image_hash(values[i], attribute->attbyval,
+													   attribute->attlen));
+	}
+	return hash;
+}
+
 /* Goes before the rows of a key. */
 void
 derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
 {
+	table->hash = hash_key(table, values, isnull);
 	seek(table, table->scan, values, isnull);
+}
+
+/* Remembers where the row of the key was written. */
+static void
+remember_row(DerivedTable *table)
+{
+	WrittenRow *written = &written_rows[table->hash % N_WRITTEN_ROWS];
+
+	written->transaction = GetTopTransactionId();
+	written->table = RelationGetRelid(table->relation);
+	written->tid = table->row->tts_tid;
+}
+
+/* Whether the row found has a key. */
+static bool
+has_key(DerivedTable *table, const Datum *values, const bool *isnull)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->index), i);
+		bool found_isnull;
+		Datum found =
+			slot_getattr(table->found, table->index->rd_index->indkey.values[i], &found_isnull);
+
+		if (found_isnull != (isnull != NULL && isnull[i]) ||
+			(!found_isnull &&
+			 !datum_image_eq(found, values[i], attribute->attbyval, attribute->attlen)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Finds the row of a key where the transaction has written it last, if it still is the
+ * latest one: an index would lead past all versions that the transaction has made of it.
+ */
+bool
+derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
+{
+	const WrittenRow *written;
+	ItemPointerData tid;
+	bool found;
+	bool xmin_isnull;
+
+	table->hash = hash_key(table, values, isnull);
+	written = &written_rows[table->hash % N_WRITTEN_ROWS];
+	tid = written->tid;
+	if (!TransactionIdIsValid(written->transaction) ||
+		written->transaction != GetTopTransactionIdIfAny() ||
+		written->table != RelationGetRelid(table->relation) ||
+		ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(table->relation))
+		return false;
+	/* Another row may be there: if a savepoint was rolled back, or the table truncated. */
+	found = table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found) &&
+			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(
+				table->found, MinTransactionIdAttributeNumber, &xmin_isnull))) &&
+			has_key(table, values, isnull);
+	return found;
 }
 
 /* Goes on to the next row of the key; returns whether there is one. */
@@ -332,6 +433,8 @@ derived_find(DerivedTable *table, const Datum *values)
 	Snapshot snapshot;
 	bool found;
 
+	if (derived_recall(table, values, NULL))
+		return true;
 	derived_seek(table, values, NULL);
 	if (derived_next(table))
 	{
@@ -370,6 +473,7 @@ derived_insert(DerivedTable *table)
 	table->row->tts_tableOid = RelationGetRelid(table->relation);
 	table_tuple_insert(table->relation, table->row, GetCurrentCommandId(true), 0, NULL);
 	insert_index_entries(table, ALL_INDEXES);
+	remember_row(table);
 }
 
 /*
@@ -413,8 +517,12 @@ derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
 	result = table_tuple_update(table->relation, &old, table->row, GetCurrentCommandId(true),
 								GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode,
 								&updated);
-	if (result == TM_Ok && updates_indexes(updated))
-		insert_index_entries(table, updated);
+	if (result == TM_Ok)
+	{
+		if (updates_indexes(updated))
+			insert_index_entries(table, updated);
+		remember_row(table);
+	}
 	return conclude(table, tid, result, wait);
 }
 

@@ -30,6 +30,7 @@ typedef struct DerivedTable
 	Relation index; /* by which rows are found */
 	int nkeys;
 	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes */
+	uint32 hash;           /* of this key */
 	TupleTableSlot *found; /* the last row found */
 	TupleTableSlot *row;   /* the one to be written */
 } DerivedTable;
@@ -46,8 +47,10 @@ extern Oid derived_table_of(Relation batch, const char *name);
 extern DerivedTable *derived_open(Relation batch, const char *name, const char *const *keys,
 								  int nkeys);
 extern void derived_seek(DerivedTable *table, const Datum *values, const bool *isnull);
+extern bool derived_recall(DerivedTable *table, const Datum *values, const bool *isnull);
 extern bool derived_next(DerivedTable *table);
 extern bool derived_find(DerivedTable *table, const Datum *values);
+extern bool derived_is_free(DerivedTable *table);
 extern bool derived_may_change(DerivedTable *table);
 extern void derived_insert(DerivedTable *table);
 extern void derived_require_change(DerivedTable *table);

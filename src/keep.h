@@ -25,6 +25,7 @@ typedef struct JobCountColumns
 typedef struct JobCountTable
 {
 	Relation batch;
+	Relation job; /* whose changes are counted, or NULL */
 	DerivedTable *rows;
 	JobCountColumns columns;
 } JobCountTable;
@@ -46,7 +47,7 @@ typedef enum AddTo
 } AddTo;
 
 /* count_jobs.c */
-extern void open_job_counts(JobCountTable *table, Relation batch);
+extern void open_job_counts(JobCountTable *table, Relation batch, Relation job);
 extern void close_job_counts(JobCountTable *table);
 extern bool add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to);
 extern bool remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id,

@@ -108,10 +108,14 @@ totals_may_answer(const Request *request)
 		return false;
 	}
 	totals = table_open(totals_oid, AccessShareLock);
-	/* Another table's rows may be seen through a view, or through a table that others inherit from. */
+	/*
+	 * Other tables' rows are seen through a view, or through a table that others inherit from;
+	 * and what is written through one that it inherits from, its triggers do not see.
+	 */
 	may_answer = (batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 				  (batch->rd_rel->relkind == RELKIND_RELATION &&
-				   !has_subclass(RelationGetRelid(batch)))) &&
+				   !has_subclass(RelationGetRelid(batch)) &&
+				   !has_superclass(RelationGetRelid(batch)))) &&
 				 totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
 				 direct_policy_obstacle(batch, BATCH_POLICY) == NULL &&
 				 direct_policy_obstacle(totals, BATCH_POLICY) == NULL &&

@@ -126,7 +126,7 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 							   RelationGetRelationName(batch))));
 	/* Two repairs at once would each add what is lacking. */
 	LockRelationOid(derived_table_of(batch, TOTAL_TABLE), ShareUpdateExclusiveLock);
-	open_job_counts(&repair.job_counts, batch);
+	open_job_counts(&repair.job_counts, batch, NULL);
 	repair.totals = open_totals(batch);
 	run_fresh_query("select d.project_id, d.batch_id, d.device_type, d.kept, d.actual"
 			   " from " BATCHES_SCHEMA ".differing_counts() d",
