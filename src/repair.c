@@ -5,7 +5,8 @@
  * What a table lacks, its recount less what is kept, is told by one snapshot and then
  * added, as a trigger would add it. Writers whose triggers fire change both sides alike,
  * so what is lacking stays the same while they go on, and nobody has to be kept away but
- * another repair.
+ * another repair, and who would delete a batch that is about to get its counts. That
+ * snapshot must be younger than what an earlier repair has added.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -18,6 +19,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 
 #include "batches.h"
@@ -111,6 +113,12 @@ mend(TupleTableSlot *slot, void *arg)
 		mend_job_counts(repair, slot, &project_id, DatumGetUUIDP(batch_id));
 }
 
+/* A QueryRowCallback */
+static void
+ignore(TupleTableSlot *slot, void *arg)
+{
+}
+
 /* batches.repair_counts() returns bigint */
 PG_FUNCTION_INFO_V1(batches_repair_counts);
 Datum
@@ -119,18 +127,45 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 	QueryParameters no_parameters = {0};
 	Repair repair = {0};
 	Relation batch = table_open(require_table("batch"), AccessShareLock);
+	int nest_level;
+	Oid caller;
+	int security_context;
 
+	PreventCommandIfReadOnly("repair_counts()");
 	if (!is_owner(RelationGetRelid(batch)))
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("must be owner of table \"%s.%s\"", BATCHES_SCHEMA,
 							   RelationGetRelationName(batch))));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("the counts are only mended at isolation level READ COMMITTED"),
+						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	/* Two repairs at once would each add what is lacking. */
 	LockRelationOid(derived_table_of(batch, TOTAL_TABLE), ShareUpdateExclusiveLock);
 	open_job_counts(&repair.job_counts, batch, NULL);
 	repair.totals = open_totals(batch);
+
+	/*
+	 * Rows that policies hide from the owner count, too. The setting goes with it because
+	 * plans that are kept are told apart by it.
+	 */
+	GetUserIdAndSecContext(&caller, &security_context);
+	SetUserIdAndSecContext(caller, security_context | SECURITY_NOFORCE_RLS);
+	nest_level = NewGUCNestLevel();
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	/* Before anything is written: who deletes a batch waits for its counts last. */
+	run_fresh_query("select 1 from " BATCHES_SCHEMA ".batch b where not exists (select from " BATCHES_SCHEMA
+					"." JOB_COUNT_TABLE " c where c.project_id operator(pg_catalog.=) b.project_id"
+					" and c.batch_id operator(pg_catalog.=) b.id)"
+					" order by b.project_id using operator(pg_catalog.<), b.id using operator(pg_catalog.<)"
+					" for key share of b",
+					&no_parameters, ignore, NULL);
 	run_fresh_query("select d.project_id, d.batch_id, d.device_type, d.kept, d.actual"
 			   " from " BATCHES_SCHEMA ".differing_counts() d",
 			   &no_parameters, mend, &repair);
+	AtEOXact_GUC(true, nest_level);
+	SetUserIdAndSecContext(caller, security_context);
 	derived_close(repair.totals);
 	close_job_counts(&repair.job_counts);
 	table_close(batch, NoLock);
