@@ -655,7 +655,7 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
   execute format('grant execute on function %1$I.get_all_batches(%2$s), %1$I.batches() to %3$I, %4$I',
                  schema, types, anonymous_role, web_role);
-  execute format('grant select on @extschema@.batch, @extschema@.job, @extschema@.project_member to %I', web_role);
+  execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
 end
 $create_postgrest_api$;
 comment on function @extschema@.create_postgrest_api(name, name, name) is
