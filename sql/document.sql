@@ -52,5 +52,5 @@ select batches.get_all_batches("limit" => 3, "offset" => 1) -> 'pagination';
 select batches.get_all_batches("offset" => 2);
 select batches.get_all_batches("offset" => 9223372036854775807) -> 'pagination';
 
-drop table batches.batch, batches.job, batches.project_member;
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 drop extension batches;

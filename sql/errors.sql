@@ -45,31 +45,86 @@ select count(*) from batches.list_batches("limit" => 9223372036854775807);
 -- What keeps the counts cannot be called or told otherwise.
 select batches.count_jobs();
 \echo :LAST_ERROR_SQLSTATE
-select batches.protect_job_counts();
+select batches.count_changed_batches();
+select batches.protect_counts();
 create trigger wrong after insert on batches.job for each row execute function batches.count_jobs();
 insert into batches.batch (project_id, id, device_type, user_id)
 values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', 'FRESNEL', 'ada');
 insert into batches.job (project_id, batch_id)
 values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002');
 drop trigger wrong on batches.job;
-update batches.batch set jobs_count = 1;
+create trigger wrong after update of status on batches.batch for each statement execute function batches.count_changed_batches();
+update batches.batch set status = 'DONE';
+drop trigger wrong on batches.batch;
+
+-- By hand the derived tables cannot be changed; what a restore inserts is passed over.
+update batches.batch_job_count set jobs_count = 1, done_jobs = 1;
 \echo :LAST_ERROR_SQLSTATE
-with hidden as (update batches.batch set done_jobs = 1 returning id)
+delete from batches.batch_total;
+truncate batches.batch_total;
+with hidden as (update batches.batch_job_count set done_jobs = 1 returning batch_id)
 update batches.batch set status = 'DONE' where false;
-insert into batches.batch (project_id, id, device_type, user_id)
-select project_id, id, device_type, user_id from batches.batch
-on conflict (id) do update set jobs_count = 7;
--- Setting them to what they are is no change.
-update batches.batch set jobs_count = jobs_count, status = 'DONE';
+insert into batches.batch_job_count (project_id, batch_id, jobs_count, done_jobs, size_class)
+select project_id, id, 7, 7, 7 from batches.batch
+on conflict (project_id, batch_id) do update set jobs_count = 7;
+insert into batches.batch_total (project_id, n) select project_id, array_fill(5, array[8, 2, 5]) from batches.batch;
+-- Changing nothing is no change.
+update batches.batch_job_count set jobs_count = 1 where false;
+reset batches.user_id;
+select jobs_count, batches.count_batches() from batches.batch_job_count;
 
 -- The triggers' functions are for the extension's tables alone.
-create temp table trap (jobs_count text, pending_jobs text, running_jobs text, done_jobs text,
-                        error_jobs text, canceled_jobs text, canceling_jobs text);
-create trigger trap before insert on trap for each row execute function batches.protect_job_counts();
+create temp table trap (project_id text, batch_id text, id text, n text);
+create trigger trap before update on trap for each row execute function batches.count_changed_batches();
+insert into trap values ('a');
+update trap set n = 'b';
+drop trigger trap on trap;
+create trigger trap after insert on trap referencing new table as new_rows
+  for each statement execute function batches.count_changed_batches();
+insert into trap values ('a');
+drop trigger trap on trap;
+create trigger trap after insert on trap referencing new table as new_rows
+  for each statement execute function batches.count_jobs();
 insert into trap values ('a');
 \echo :LAST_ERROR_SQLSTATE
+drop trigger trap on trap;
+create trigger trap after delete on trap for each statement execute function batches.protect_counts();
+delete from trap;
 drop table trap;
 
+-- Counts that are not there, or cannot be: whoever meets them says so, and how to mend them.
+begin;
+set local session_replication_role = replica;
+delete from batches.batch_job_count;
+set local session_replication_role = origin;
+set local batches.scan = sql;
+select * from batches.list_batches();
+\echo :LAST_ERROR_SQLSTATE
+rollback;
+begin;
+set local session_replication_role = replica;
+delete from batches.batch_job_count;
+set local session_replication_role = origin;
+set local batches.scan = index;
+select * from batches.list_batches();
+\echo :LAST_ERROR_SQLSTATE
+rollback;
+begin;
+set local session_replication_role = replica;
+update batches.batch_total set n = array_fill(-1, array[8, 2, 5]);
+set local session_replication_role = origin;
+select batches.count_batches();
+\echo :LAST_ERROR_SQLSTATE
+rollback;
+begin;
+set local session_replication_role = replica;
+update batches.batch_total set n = '{1,2,3}';
+set local session_replication_role = origin;
+select batches.batch_facets();
+\echo :LAST_ERROR_SQLSTATE
+rollback;
+
+set batches.user_id = 'ada';
 -- The schema for PostgREST is one of its own.
 create role regress_batches_web;
 select batches.create_postgrest_api('batches', 'regress_batches_web', 'regress_batches_web');
@@ -103,5 +158,5 @@ update batches.batch set tags = '{a,NULL}';
 update batches.batch set tags = '{{a,b},{c,d}}';
 update batches.batch set configuration = '[]';
 
-drop table batches.batch, batches.job, batches.project_member;
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 drop extension batches;

@@ -27,6 +27,8 @@ select batches.create_tables();
 
 \d batches.batch
 \d batches.job
+\d batches.batch_job_count
+\d batches.batch_total
 \d batches.project_member
 
 -- The tables are not part of the extension, so pg_dump keeps their rows.
@@ -54,10 +56,11 @@ select pg_describe_object(classid, objid, 0) as without_comment
 -- The listing functions agree on their parameters.
 select count(distinct (p.proargnames)[1:16]) as filter_lists,
        count(distinct (p.proargtypes::oid[])[0:15]) as filter_types,
-       count(distinct (p.proargnames)[17:20]) filter (where p.proname <> 'count_batches') as page_lists
+       count(distinct (p.proargnames)[17:20]) filter (where p.proname not in ('count_batches', 'batch_facets')) as page_lists,
+       count(*) as functions
   from pg_proc p
  where p.pronamespace = 'batches'::regnamespace
-   and p.proname in ('list_batches', 'count_batches', 'get_all_batches', 'batches_document');
+   and p.proname in ('list_batches', 'count_batches', 'batch_facets', 'get_all_batches', 'batches_document');
 
 -- Only a superuser, or a role that was granted it, sets the user.
 select context, setting, boot_val from pg_settings where name = 'batches.user_id';
@@ -86,11 +89,11 @@ drop table batches.job;
 select batches.create_tables();
 
 -- Without the tables the extension can go, and come again in the same session.
-drop table batches.batch, batches.project_member;
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.project_member;
 select batches.count_batches(status => '{DONE}');
 drop extension batches;
 create extension batches;
 select batches.create_tables();
 select batches.count_batches(status => '{DONE}', queue_priority => '{LOW}');
-drop table batches.batch, batches.job, batches.project_member;
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 drop extension batches;

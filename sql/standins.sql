@@ -21,23 +21,94 @@ insert into batches.job (project_id, batch_id, status)
 select project_id, id, null from batches.batch;
 rollback;
 
--- A view in place of a table
+-- A view in place of a table. Its rows are counted: the totals are those of the table behind it.
 begin;
 alter table batches.batch rename to stored_batch;
 create view batches.batch as select * from batches.stored_batch where id <> lpad('2', 32, '0')::uuid;
 select id, jobs_count, jobs_count_per_status from batches.list_batches(order_by => 'id');
-select batches.count_batches();
+select batches.count_batches(), batches.count_batches(status => '{PENDING}', device_type => '{FRESNEL}'),
+       batches.batch_facets() -> 'device_type' as devices;
+set local batches.user_id = 'ada';
+select batches.count_batches(), batches.get_all_batches() -> 'pagination' as pagination;
+rollback;
+begin;
+alter table batches.batch_job_count rename to stored_count;
+create view batches.batch_job_count as
+select size_class, canceling_jobs, canceled_jobs, error_jobs, done_jobs, running_jobs, null::integer as pending_jobs,
+       jobs_count, batch_id, project_id
+  from batches.stored_count;
+select id, jobs_count, jobs_count_per_status from batches.list_batches("limit" => 1, order_by => 'id');
+select count(*) from batches.list_batches(min_jobs => 1, order_by => 'jobs_count');
+set local batches.scan = index;
+select count(*) from batches.list_batches();
+rollback;
+begin;
+alter table batches.batch_job_count rename to stored_count;
+create view batches.batch_job_count as select * from batches.stored_count where batch_id <> lpad('2', 32, '0')::uuid;
+select count(*) from batches.list_batches();
+rollback;
+begin;
+alter table batches.batch_job_count alter jobs_count type bigint;
+select count(*) from batches.list_batches();
+rollback;
+begin;
+alter table batches.batch_total rename to stored_total;
+create view batches.batch_total as
+select project_id, id, device_type, array_fill(5::bigint, array[8, 2, 5]) as n from batches.stored_total;
+select batches.count_batches(), batches.batch_facets() -> 'total' as total;
+rollback;
+begin;
+drop table batches.batch_total;
+select batches.count_batches(), batches.batch_facets() -> 'total' as total;
+rollback;
+
+-- Totals that nothing keeps, or not in all statements, are not read. Those here are wrong on purpose: 5 of each kind.
+create function pg_temp.counted() returns text language sql as $$
+  select concat_ws(' ', batches.count_batches(), batches.count_batches(status => '{PENDING}'),
+                   batches.batch_facets() -> 'total', batches.batch_facets(device_type => '{FRESNEL}') -> 'project_id');
+$$;
+begin;
+select pg_temp.counted() as kept;
+set local session_replication_role = replica;
+update batches.batch_total set n = array_fill(5, array[8, 2, 5]);
+set local session_replication_role = origin;
+select pg_temp.counted() as wrong;
+savepoint s;
+alter table batches.batch disable trigger user;
+select pg_temp.counted() as "all disabled";
+rollback to s;
+alter table batches.batch disable trigger count_updated_batches;
+select pg_temp.counted() as "disabled";
+rollback to s;
+alter table batches.batch enable replica trigger count_inserted_batches;
+select pg_temp.counted() as "for replicas";
+rollback to s;
+alter table batches.batch enable always trigger count_inserted_batches;
+select pg_temp.counted() as "enabled always: wrong";
+rollback to s;
+drop trigger count_truncated_batches on batches.batch;
+select pg_temp.counted() as "one dropped";
+rollback to s;
+drop trigger count_deleted_batches on batches.batch;
+create trigger count_deleted_batches after delete on batches.batch
+  for each statement execute function pg_catalog.suppress_redundant_updates_trigger();
+select pg_temp.counted() as "another's function";
+rollback to s;
+drop trigger count_deleted_batches on batches.batch;
+create trigger count_deleted_batches after delete on batches.batch referencing old table as old_rows
+  for each statement when (false) execute function batches.count_changed_batches();
+select pg_temp.counted() as "fired never";
+rollback to s;
+create table batches.more () inherits (batches.batch);
+select pg_temp.counted() as "inherited from";
 rollback;
 begin;
 alter table batches.batch rename to stored_batch;
-create view batches.batch as
-select id, parent_id, status, open, priority, device_type, user_id, project_id, created_at, updated_at,
-       jobs_count, null::integer as pending_jobs, running_jobs, done_jobs, error_jobs, canceled_jobs,
-       canceling_jobs, tags, configuration, backend_configuration, webhook, start_datetime, end_datetime,
-       queue_priority
-  from batches.stored_batch;
-select id, jobs_count_per_status from batches.list_batches("limit" => 1, order_by => 'id');
+create table batches.batch (like batches.stored_batch);
+insert into batches.batch select * from batches.stored_batch limit 2;
+select pg_temp.counted() as "another table";
 rollback;
+
 begin;
 alter table batches.batch alter webhook type integer using 5;
 select * from batches.list_batches();
@@ -69,11 +140,22 @@ insert into batches.batch select * from batches.stored_batch;
 select id, jobs_count from batches.list_batches(order_by => 'id', "limit" => 2);
 rollback;
 
--- A trigger or a rule that keeps the counts from being updated
+-- A trigger of another's on "batch" that skips changes: nothing of "batch" changes when its jobs are counted.
 begin;
 create function pg_temp.skip() returns trigger language plpgsql as 'begin return null; end';
 create trigger skip before update on batches.batch for each row execute function pg_temp.skip();
 update batches.job set status = 'ERROR';
+select * from batches.verify_counts();
+rollback;
+-- Nor does one on the derived tables keep counts from being kept, or a rule.
+begin;
+create function pg_temp.skip() returns trigger language plpgsql as 'begin return null; end';
+create trigger skip before insert or update or delete on batches.batch_job_count for each row execute function pg_temp.skip();
+create rule skip as on update to batches.batch_total do instead nothing;
+update batches.job set status = 'ERROR';
+insert into batches.batch (project_id, device_type, user_id) values (md5('new')::uuid, 'FRESNEL', 'ada');
+update batches.batch set status = 'DONE';
+select * from batches.verify_counts();
 rollback;
 -- A batch that a trigger deletes while it gets a job takes the job with it.
 begin;
@@ -82,7 +164,7 @@ as 'begin delete from batches.batch where id = new.batch_id; return null; end';
 create trigger remove after insert on batches.job for each row execute function pg_temp.remove();
 insert into batches.job (project_id, batch_id) select project_id, id from batches.batch limit 1;
 select count(*) from batches.batch;
-select * from batches.verify_job_counts();
+select * from batches.verify_counts();
 rollback;
 -- A foreign key that lets a job come before its batch
 begin;
@@ -91,24 +173,24 @@ insert into batches.job (project_id, batch_id)
 values ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000009');
 rollback;
 
--- What a trigger on "batch" does while jobs are counted, it does as the owner: with
--- a search_path that who writes the job has not chosen.
+-- What is counted is written by no trigger of another's: none sees it.
 begin;
-create function pg_temp.show_path() returns trigger language plpgsql
-as $$ begin raise info 'search_path %', current_setting('search_path'); return null; end $$;
-create trigger show_path after update on batches.batch for each statement execute function pg_temp.show_path();
+create function pg_temp.show() returns trigger language plpgsql
+as $$ begin raise info '% on %', tg_op, tg_table_name; return null; end $$;
+create trigger show after insert or update or delete on batches.batch for each statement execute function pg_temp.show();
+create trigger show after insert or update or delete on batches.batch_job_count for each statement execute function pg_temp.show();
+create trigger show after insert or update or delete on batches.batch_total for each statement execute function pg_temp.show();
 set local search_path = 'evil', 'pg_catalog';
 update batches.job set status = 'ERROR' where batch_id = '00000000-0000-0000-0000-000000000001';
-show search_path;
+update batches.batch set status = 'ERROR' where id = '00000000-0000-0000-0000-000000000001';
 rollback;
 
--- Writes through a table that "batch" inherits from
+-- Writes through a table that others inherit from
 begin;
-create table batches.parent (like batches.batch);
-alter table batches.batch inherit batches.parent;
+create table batches.parent (like batches.batch_job_count);
+alter table batches.batch_job_count inherit batches.parent;
 update batches.parent set jobs_count = 5;
 rollback;
-
 -- Tables that DROP EXTENSION ... CASCADE has left behind
 begin;
 set local client_min_messages = warning;
@@ -116,6 +198,6 @@ drop extension batches cascade;
 create extension batches;
 rollback;
 
-select * from batches.verify_job_counts();
-drop table batches.batch, batches.job, batches.project_member;
+select * from batches.verify_counts();
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 drop extension batches;

@@ -60,7 +60,8 @@ triggers_keep_totals(Relation batch)
 	{
 		const Trigger *trigger = &batch->trigdesc->triggers[i];
 
-		if (trigger->tgfoid == function && trigger->tgenabled != TRIGGER_DISABLED &&
+		if (trigger->tgfoid == function && trigger->tgqual == NULL &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
 			trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA)
 			kept |= trigger->tgtype & all;
 	}
