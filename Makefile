@@ -17,6 +17,7 @@ OBJS = \
 	src/filter.o \
 	src/gather.o \
 	src/http.o \
+	src/job_counts.o \
 	src/json.o \
 	src/leaf.o \
 	src/list.o \

@@ -225,7 +225,7 @@ begin
     canceled_jobs integer not null default 0,
     canceling_jobs integer not null default 0,
     size_class smallint not null default 0,
-    primary key (project_id, batch_id)
+    primary key (project_id, batch_id) include (size_class)
   )
   with (fillfactor = 50);
   create index batch_job_count_size_class_idx on @extschema@.batch_job_count (size_class, batch_id) include (project_id);

@@ -46,34 +46,45 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 								   &fetch->all_dead);
 }
 
+/* Begins to find rows of a table by project and id. */
+IndexScanDesc
+begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot)
+{
+	return begin_index_scan(table->relation, key->relation, snapshot, 2);
+}
+
+/* Finds the row of a project and id; returns whether there is one. */
+bool
+find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id, TupleTableSlot *slot)
+{
+	Datum values[] = {project_id, id};
+	ScanKeyData keys[lengthof(values)];
+
+	for (int i = 0; i < lengthof(values); i++)
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber,
+							   key->relation->rd_opcintype[i], key->relation->rd_indcollation[i],
+							   F_UUID_EQ, values[i]);
+	index_rescan(scan, keys, lengthof(keys), NULL, 0);
+	return index_getnext_slot(scan, ForwardScanDirection, slot);
+}
+
 /* Looks the other table's row up that has the key of the last tuple. Returns whether there is one. */
 bool
 fetch_joined(Fetch *fetch)
 {
-	static const ColumnId key[] = {COLUMN_PROJECT_ID, COLUMN_ID};
 	KeyJoin *join = fetch->join;
-	ScanKeyData keys[lengthof(key)];
+	bool isnull;
+	bool id_isnull;
+	Datum project_id =
+		slot_getattr(fetch->slot, fetch->table->columns[COLUMN_PROJECT_ID], &isnull);
+	Datum id = slot_getattr(fetch->slot, fetch->table->columns[COLUMN_ID], &id_isnull);
 
 	if (join->scan == NULL)
 	{
-		join->scan = begin_index_scan(join->table->relation, join->key->relation, fetch->snapshot,
-									  lengthof(key));
+		join->scan = begin_key_scan(join->table, join->key, fetch->snapshot);
 		join->slot = table_slot_create(join->table->relation, NULL);
 	}
-	for (int i = 0; i < lengthof(key); i++)
-	{
-		bool isnull;
-		Datum value = slot_getattr(fetch->slot, fetch->table->columns[key[i]], &isnull);
-		Relation index = join->key->relation;
-		Oid type = index->rd_opcintype[i];
-
-		if (isnull)
-			return false;
-		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
-							   index->rd_indcollation[i], F_UUID_EQ, value);
-	}
-	index_rescan(join->scan, keys, lengthof(keys), NULL, 0);
-	return index_getnext_slot(join->scan, ForwardScanDirection, join->slot);
+	return !isnull && !id_isnull && find_by_key(join->scan, join->key, project_id, id, join->slot);
 }
 
 /* Fetches a tuple. Returns whether it is visible and it and the joined row meet the conditions. */

@@ -35,6 +35,9 @@ typedef struct Fetch
 
 extern void fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot);
 extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
+extern IndexScanDesc begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot);
+extern bool find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id,
+						TupleTableSlot *slot);
 extern bool fetch_joined(Fetch *fetch);
 extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions,
 						int nconditions);

@@ -12,15 +12,6 @@
 #include "estimate.h"
 #include "gather.h"
 
-/* The value of a column in the last match of a gather: in its tuple, or in its entry. */
-static Datum
-gathered_value(Gather *gather, bool fetched, ColumnId column, bool *isnull)
-{
-	if (fetched)
-		return fetched_value(&gather->fetch, column, isnull);
-	return walk_value(&gather->walk, gather->walk.table->columns[column], isnull);
-}
-
 /* As ItemPointerCompare(), but inlined. */
 static inline int
 compare_tids(const ItemPointerData *a, const ItemPointerData *b)
@@ -59,7 +50,8 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	IndexScan *scan = gather->scan;
 	bool isnull;
 	bool id_isnull;
-	Datum key = gathered_value(gather, fetched, scan->request->order_by, &isnull);
+	Datum key = match_value(&gather->walk, fetched ? &gather->fetch : NULL,
+								scan->request->order_by, &isnull);
 	const Match *last = gather->full ? &gather->matches[scan->wanted - 1] : NULL;
 	Match match;
 
@@ -67,7 +59,8 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	set_match_key(scan, &match, key, isnull);
 	if (last != NULL && compare_keys(scan, &match, last) > 0)
 		return;
-	set_match_place(&match, gathered_value(gather, fetched, COLUMN_ID, &id_isnull), tid);
+	set_match_place(&match, match_value(&gather->walk, fetched ? &gather->fetch : NULL,
+											 COLUMN_ID, &id_isnull), tid);
 	if (last != NULL && compare_matches(scan, &match, last) >= 0)
 		return;
 	if (gather->nmatches >= gather->size)

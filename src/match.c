@@ -18,6 +18,25 @@ scan_key(IndexScan *scan, Source source)
 					  scan->columns[source][COLUMN_ID]);
 }
 
+/*
+ * Joins the rows of the other table with those of one, by project and id. The conditions
+ * are those on columns that only the other one has.
+ */
+KeyJoin *
+new_join(IndexScan *scan, Source source)
+{
+	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+	KeyJoin *join = palloc0(sizeof(KeyJoin));
+
+	join->table = scan->tables[other];
+	join->key = scan_key(scan, other);
+	join->conditions = palloc(sizeof(Condition *) * (scan->nconditions + 1));
+	for (int i = 0; i < scan->nconditions; i++)
+		if (scan->conditions[i].columns[source] == InvalidAttrNumber)
+			join->conditions[join->nconditions++] = &scan->conditions[i];
+	return join;
+}
+
 /* For how many matches there is memory, but for the keys of some types. */
 int64
 most_matches(void)
@@ -67,6 +86,30 @@ fetched_value(const Fetch *fetch, ColumnId column, bool *isnull)
 	if (own != InvalidAttrNumber)
 		return slot_getattr(fetch->slot, own, isnull);
 	return slot_getattr(fetch->join->slot, fetch->join->table->columns[column], isnull);
+}
+
+/*
+ * A column of a walk's match: in its entry, in what was fetched for it if anything was, or
+ * known from its key.
+ */
+Datum
+match_value(Walk *walk, const Fetch *fetch, ColumnId column, bool *isnull)
+{
+	*isnull = false;
+	if (column == COLUMN_JOBS_COUNT && walk->job_counts != NULL)
+	{
+		bool id_isnull;
+
+		if (fetch == NULL)
+			return Int32GetDatum(walk->jobs_count);
+		/* Other entries have been read since. */
+		return Int32GetDatum(job_counts_of(
+			walk->job_counts, DatumGetUUIDP(fetched_value(fetch, COLUMN_PROJECT_ID, isnull)),
+			DatumGetUUIDP(fetched_value(fetch, COLUMN_ID, &id_isnull)), &walk->work));
+	}
+	if (fetch != NULL)
+		return fetched_value(fetch, column, isnull);
+	return walk_value(walk, walk->table->columns[column], isnull);
 }
 
 /* The keys of "complete" are those of "open", turned round. */

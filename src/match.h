@@ -26,6 +26,7 @@ struct IndexScan
 	AttrNumber job_columns[N_JOB_STATUSES];   /* of "batch_job_count" */
 	AttrNumber size_class_column;             /* of that, too */
 	bool uses_job_counts;                     /* for a filter or the order */
+	JobCounts *job_counts;                    /* if so */
 	bool matches_nothing;
 	int nconditions;
 	Condition conditions[N_FILTERS + 1]; /* one more for the size class */
@@ -48,11 +49,13 @@ typedef struct Match
 } Match;
 
 extern DirectIndex *scan_key(IndexScan *scan, Source source);
+extern KeyJoin *new_join(IndexScan *scan, Source source);
 extern int64 most_matches(void);
 extern int64 most_tids(void);
 extern int compare_keys(IndexScan *scan, const Match *a, const Match *b);
 extern int compare_matches(IndexScan *scan, const Match *a, const Match *b);
 extern void sort_matches(Match *matches, size_t nmatches, IndexScan *scan);
+extern Datum match_value(Walk *walk, const Fetch *fetch, ColumnId column, bool *isnull);
 extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);
 extern void set_match_key(IndexScan *scan, Match *match, Datum key, bool isnull);
 extern void set_match_place(Match *match, Datum id, const ItemPointerData *tid);

@@ -91,17 +91,6 @@ add_to_stream(Merge *merge, Stream *stream, Match *match)
 	merge->nread++;
 }
 
-/* A column of the walk's match: in its entry, or in what was fetched for it. */
-static Datum
-match_value(Walk *walk, ColumnId column, bool *isnull)
-{
-	AttrNumber own = walk->table->columns[column];
-
-	if (own != InvalidAttrNumber && direct_position(walk->index, own) > 0)
-		return walk_value(walk, own, isnull);
-	return fetched_value(&walk->fetch, column, isnull);
-}
-
 /* Puts the matches in order that came in that of their size class only. */
 static void
 order_class(Merge *merge, Stream *stream)
@@ -139,6 +128,7 @@ fill_stream(Merge *merge, int64 work_limit)
 	IndexScan *scan = merge->scan;
 	Walk *walk = &merge->walk;
 	Stream *stream = &merge->streams[merge->reading];
+	const Fetch *fetch = walk->needs_heap ? &walk->fetch : NULL;
 	int enough = stream->size;
 
 	for (;;)
@@ -158,8 +148,8 @@ fill_stream(Merge *merge, int64 work_limit)
 			stream->ended = true;
 			return true;
 		}
-		key = match_value(walk, scan->request->order_by, &isnull);
-		id = match_value(walk, COLUMN_ID, &id_isnull);
+		key = match_value(walk, fetch, scan->request->order_by, &isnull);
+		id = match_value(walk, fetch, COLUMN_ID, &id_isnull);
 		set_match_key(scan, &match, key, isnull);
 		set_match_place(&match, id, &walk->tid);
 		if (walk->nstreams == 1)

@@ -49,6 +49,17 @@ is_better(const Walk *walk, const Walk *other)
 	return walk->index->width < other->index->width;
 }
 
+/* Whether a way by one table has to have something of the other one. */
+static bool
+needs_other_table(const IndexScan *scan, Source source, bool for_page)
+{
+	bool needs = for_page && scan->columns[source][scan->request->order_by] == InvalidAttrNumber;
+
+	for (int i = 0; i < scan->nconditions; i++)
+		needs |= scan->conditions[i].columns[source] == InvalidAttrNumber;
+	return needs;
+}
+
 /*
  * Prepares a walk over an index of one of the tables, joined with the other one if that
  * has something that is asked for.
@@ -57,22 +68,20 @@ static void
 prepare_walk(IndexScan *scan, Walk *walk, Source source, DirectIndex *index, Condition *list,
 			 ScanDirection direction, bool for_page)
 {
-	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 	ColumnId order_by = scan->request->order_by;
-	bool joins = for_page && scan->columns[source][order_by] == InvalidAttrNumber;
 
 	walk_init(walk, scan->tables[source], index, scan->conditions, scan->nconditions, list,
 			  direction);
-	for (int i = 0; i < scan->nconditions; i++)
-		joins |= scan->conditions[i].columns[source] == InvalidAttrNumber;
-	if (joins)
-		walk_join(walk, scan->tables[other], scan_key(scan, other), scan->conditions,
-				  scan->nconditions);
-	if (!for_page)
-		return;
-	if (scan->columns[source][order_by] != InvalidAttrNumber)
-		walk_need_column(walk, scan->columns[source][order_by]);
-	walk_need_column(walk, scan->columns[source][COLUMN_ID]);
+	if (for_page)
+	{
+		if (scan->columns[source][order_by] != InvalidAttrNumber)
+			walk_need_column(walk, scan->columns[source][order_by]);
+		walk_need_column(walk, scan->columns[source][COLUMN_ID]);
+	}
+	if (needs_other_table(scan, source, for_page) &&
+		!(source == SOURCE_BATCH && walk_count_jobs(walk, scan->job_counts, scan->conditions,
+													scan->nconditions)))
+		walk_join(walk, new_join(scan, source));
 }
 
 /* The tables whose indexes are ways to the rows of a request */
@@ -180,7 +189,7 @@ static void
 add_tags(IndexScan *scan, Race *race, bool keeps)
 {
 	Gather *gather;
-	Walk walk;
+	KeyJoin *join = NULL;
 
 	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
 		if (scan->conditions[i].has_element)
@@ -191,10 +200,9 @@ add_tags(IndexScan *scan, Race *race, bool keeps)
 	gather->scan = scan;
 	gather->keeps = keeps;
 	gather->tags = scan->tags;
-	/* For what any walk over the table joins. */
-	prepare_walk(scan, &walk, SOURCE_BATCH, &scan->tables[SOURCE_BATCH]->indexes[0], NULL,
-				 NoMovementScanDirection, keeps);
-	fetch_init(&gather->fetch, scan->tables[SOURCE_BATCH], walk.fetch.join, scan->snapshot);
+	if (needs_other_table(scan, SOURCE_BATCH, keeps))
+		join = new_join(scan, SOURCE_BATCH);
+	fetch_init(&gather->fetch, scan->tables[SOURCE_BATCH], join, scan->snapshot);
 	race->tags = gather;
 	if (tag_walk_has_found(scan->tags))
 		use_tags(race);

@@ -31,7 +31,6 @@
 typedef struct PageReader
 {
 	IndexScan *scan;
-	KeyJoin join;
 	Fetch fetch;
 	MemoryContext row_context;
 } PageReader;
@@ -39,13 +38,8 @@ typedef struct PageReader
 static void
 begin_rows(PageReader *reader, IndexScan *scan, Source source)
 {
-	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
-
-	memset(reader, 0, sizeof(*reader));
 	reader->scan = scan;
-	reader->join.table = scan->tables[other];
-	reader->join.key = scan_key(scan, other);
-	fetch_init(&reader->fetch, scan->tables[source], &reader->join, scan->snapshot);
+	fetch_init(&reader->fetch, scan->tables[source], new_join(scan, source), scan->snapshot);
 	reader->row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
 }
@@ -56,10 +50,10 @@ read_row(PageReader *reader, BatchRow *row)
 {
 	IndexScan *scan = reader->scan;
 	TupleTableSlot *counts = reader->fetch.table->source == SOURCE_JOB_COUNT ? reader->fetch.slot
-																			 : reader->join.slot;
+																			 : reader->fetch.join->slot;
 
 	slot_getallattrs(reader->fetch.slot);
-	slot_getallattrs(reader->join.slot);
+	slot_getallattrs(reader->fetch.join->slot);
 	for (int column = 0; column < N_COLUMNS; column++)
 		if (batch_columns[column].type != COLUMN_TYPE_JOB_COUNTS)
 			row->values[column] = fetched_value(&reader->fetch, column, &row->isnull[column]);
@@ -503,6 +497,8 @@ prepare_page(IndexScan *scan)
 static void
 close_tables(IndexScan *scan)
 {
+	if (scan->job_counts != NULL)
+		job_counts_end(scan->job_counts);
 	for (int i = 0; i < N_SOURCES; i++)
 		if (scan->tables[i] != NULL)
 			direct_close(scan->tables[i]);
@@ -538,6 +534,10 @@ scan_index_begin(const Request *request, const char **obstacle)
 	if (*obstacle == NULL)
 	{
 		scan->nblocks = RelationGetNumberOfBlocks(scan->tables[SOURCE_BATCH]->relation);
+		if (scan->uses_job_counts)
+			scan->job_counts =
+				job_counts_begin(scan->tables[SOURCE_JOB_COUNT], scan_key(scan, SOURCE_JOB_COUNT),
+								 scan->size_class_column, scan->snapshot);
 		prepare_page(scan);
 	}
 	else

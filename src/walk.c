@@ -12,6 +12,7 @@
 #include "access/nbtree.h"
 #include "access/stratnum.h"
 #include "access/visibilitymap.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/bufmgr.h"
@@ -19,6 +20,8 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "column.h"
+#include "counts.h"
 #include "walk.h"
 
 /* The stream's value, the range's two ends, and one more for where to resume */
@@ -77,25 +80,32 @@ walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditi
 	walk->needs_heap = walk->nheap_conditions > 0;
 }
 
-/*
- * Joins the rows of the other table, whose key is that of the walk's: their columns will be
- * asked for, and those conditions are checked that are on columns of theirs alone.
- */
+/* Joins the rows of the other table: their columns will be asked for. */
 void
-walk_join(Walk *walk, DirectTable *table, DirectIndex *key, Condition *conditions,
-		  int nconditions)
+walk_join(Walk *walk, KeyJoin *join)
 {
-	KeyJoin *join = palloc0(sizeof(KeyJoin));
-
-	join->table = table;
-	join->key = key;
-	join->conditions = palloc(sizeof(Condition *) * (nconditions + 1));
-	for (int i = 0; i < nconditions; i++)
-		if (conditions[i].columns[walk->table->source] == InvalidAttrNumber &&
-			conditions[i].columns[table->source] != InvalidAttrNumber)
-			join->conditions[join->nconditions++] = &conditions[i];
 	walk->fetch.join = join;
 	walk->needs_heap = true;
+}
+
+/*
+ * The same for the numbers of jobs alone, without fetching: if entries tell whose they are
+ * asked for, and no tuple has to be fetched otherwise. Returns whether that is so.
+ */
+bool
+walk_count_jobs(Walk *walk, JobCounts *job_counts, Condition *conditions, int nconditions)
+{
+	walk->project_position =
+		direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
+	walk->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
+	if (walk->needs_heap || walk->project_position == 0 || walk->id_position == 0)
+		return false;
+	walk->job_counts = job_counts;
+	walk->job_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
+	for (int i = 0; i < nconditions; i++)
+		if (conditions[i].columns[walk->table->source] == InvalidAttrNumber)
+			walk->job_conditions[walk->njob_conditions++] = &conditions[i];
+	return true;
 }
 
 /* Says that a match's column will be asked for. */
@@ -112,7 +122,8 @@ walk_need_column(Walk *walk, AttrNumber column)
 bool
 walk_is_filtered(const Walk *walk)
 {
-	return walk->nindex_conditions > 0 || walk->needs_heap || walk->tags != NULL;
+	return walk->nindex_conditions > 0 || walk->needs_heap || walk->tags != NULL ||
+		   walk->njob_conditions > 0;
 }
 
 /*
@@ -365,6 +376,30 @@ fetch_entry(Walk *walk)
 	return found;
 }
 
+/* Whether the entry's batch meets the conditions on the number of its jobs. */
+static bool
+has_wanted_jobs(Walk *walk)
+{
+	bool isnull;
+	Datum project_id = entry_value(walk, walk->entry, walk->project_position, &isnull);
+	Datum id = entry_value(walk, walk->entry, walk->id_position, &isnull);
+
+	walk->jobs_count = job_counts_of(walk->job_counts, DatumGetUUIDP(project_id),
+									 DatumGetUUIDP(id), &walk->work);
+	if (walk->jobs_count < 0)
+		return false;
+	for (int i = 0; i < walk->njob_conditions; i++)
+	{
+		Datum value = walk->job_conditions[i]->type == INT2OID
+						  ? Int16GetDatum(size_class(walk->jobs_count))
+						  : Int32GetDatum(walk->jobs_count);
+
+		if (!condition_holds(walk->job_conditions[i], value, false))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Goes on to the next entry of the stream that meets the conditions that can be told
  * without fetching, unless that takes more work than is allowed.
@@ -385,7 +420,8 @@ walk_next_entry(Walk *walk, int64 work_limit)
 
 			holds = condition_holds(walk->index_conditions[i], value, isnull);
 		}
-		if (holds && (walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid)))
+		if (holds && (walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid)) &&
+			(walk->job_counts == NULL || has_wanted_jobs(walk)))
 			return WALK_MATCH;
 	}
 	return WALK_PAUSED;

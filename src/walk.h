@@ -12,6 +12,7 @@
 #include "condition.h"
 #include "direct.h"
 #include "fetch.h"
+#include "job_counts.h"
 #include "leaf.h"
 
 /* What reading costs, in entries of a leaf page passed over. */
@@ -66,6 +67,14 @@ typedef struct Walk
 	bool needs_heap;     /* for these, or for the other table's row */
 	const TagWalk *tags; /* knows which tuples have the tag; or NULL */
 
+	/* Conditions on the number of jobs, if it is asked for by the entries' keys */
+	JobCounts *job_counts; /* or NULL */
+	int project_position;
+	int id_position;
+	int njob_conditions;
+	Condition **job_conditions;
+	int32 jobs_count; /* of the last entry */
+
 	int stream;         /* the one being read */
 	LeafReader *leaves; /* for a walk without a direction */
 	int64 page;         /* of the leaves, the last one seen */
@@ -83,8 +92,9 @@ typedef struct Walk
 
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
-extern void walk_join(Walk *walk, DirectTable *table, DirectIndex *key, Condition *conditions,
-					  int nconditions);
+extern void walk_join(Walk *walk, KeyJoin *join);
+extern bool walk_count_jobs(Walk *walk, JobCounts *job_counts, Condition *conditions,
+							int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
