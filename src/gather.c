@@ -24,6 +24,14 @@ compare_tids(const ItemPointerData *a, const ItemPointerData *b)
 	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
 }
 
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE BatchKey
+#define ST_COMPARE(a, b) memcmp(a, b, sizeof(BatchKey))
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 #define ST_SORT sort_tids
 #define ST_ELEMENT_TYPE ItemPointerData
 #define ST_COMPARE(a, b) compare_tids(a, b)
@@ -98,7 +106,7 @@ add_tid(Gather *gather, ItemPointer tid)
 {
 	if (gather->ntids == gather->tids_size)
 	{
-		gather->tids_size = gather->tids_size == 0 ? 256 : Min(gather->tids_size * 2, most_tids());
+		gather->tids_size = gather->tids_size == 0 ? 256 : gather->tids_size * 2;
 		if (gather->tids == NULL)
 			gather->tids = palloc(sizeof(ItemPointerData) * gather->tids_size);
 		else
@@ -109,10 +117,10 @@ add_tid(Gather *gather, ItemPointer tid)
 
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
 static bool
-fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditions)
+fetch_tid(Gather *gather, ItemPointer tid)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (fetch_match(&gather->fetch, tid, conditions, nconditions))
+	if (fetch_match(&gather->fetch, tid, gather->conditions, gather->nconditions))
 	{
 		if (gather->tags == NULL)
 			pgstat_count_heap_fetch(gather->walk.index->relation);
@@ -125,11 +133,9 @@ fetch_tid(Gather *gather, ItemPointer tid, Condition **conditions, int nconditio
 static bool
 fetch_found(Gather *gather)
 {
-	Walk *walk = &gather->walk;
-
 	sort_tids(gather->tids, gather->ntids);
 	for (int64 i = 0; i < gather->ntids; i++)
-		if (!fetch_tid(gather, &gather->tids[i], walk->heap_conditions, walk->nheap_conditions))
+		if (!fetch_tid(gather, &gather->tids[i]))
 			return false;
 	gather->ntids = 0;
 	return true;
@@ -202,6 +208,64 @@ set_known_work(Gather *gather)
 	gather->known_work = fetch_work(&gather->fetch, gather->ntids, nblocks);
 }
 
+/* Whether all that matches has to be fetched. */
+bool
+gather_fetches(const Gather *gather)
+{
+	return gather->walk.needs_heap || gather->key != NULL;
+}
+
+static void
+add_key(Gather *gather)
+{
+	const AttrNumber *columns = gather->walk.table->columns;
+	bool isnull;
+	BatchKey *key;
+
+	if (gather->nkeys == gather->keys_size)
+	{
+		gather->keys_size = gather->keys_size == 0 ? 256 : gather->keys_size * 2;
+		if (gather->keys == NULL)
+			gather->keys = palloc(sizeof(BatchKey) * gather->keys_size);
+		else
+			gather->keys = repalloc_huge(gather->keys, sizeof(BatchKey) * gather->keys_size);
+	}
+	key = &gather->keys[gather->nkeys++];
+	key->project_id =
+		*DatumGetUUIDP(walk_value(&gather->walk, columns[COLUMN_PROJECT_ID], &isnull));
+	key->id = *DatumGetUUIDP(walk_value(&gather->walk, columns[COLUMN_ID], &isnull));
+}
+
+/* Finds where the batches are whose keys were found: in the order of these, all entries of each. */
+static void
+find_keys(Gather *gather)
+{
+	Relation index = gather->key->relation;
+	LeafReader *leaves = leaf_begin(index, gather->scan->snapshot);
+
+	sort_keys(gather->keys, gather->nkeys);
+	for (int64 i = 0; i < gather->nkeys; i++)
+	{
+		const BatchKey *key = &gather->keys[i];
+		Datum from[] = {UUIDPGetDatum(&key->project_id), UUIDPGetDatum(&key->id)};
+		IndexTuple entry;
+		ItemPointerData tid;
+		bool isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		leaf_seek(leaves, from, NULL, lengthof(from));
+		while ((entry = leaf_next(leaves, &tid)) != NULL &&
+			   memcmp(DatumGetUUIDP(index_getattr(entry, 2, RelationGetDescr(index), &isnull)),
+					  &key->id, UUID_LEN) == 0 &&
+			   memcmp(DatumGetUUIDP(index_getattr(entry, 1, RelationGetDescr(index), &isnull)),
+					  &key->project_id, UUID_LEN) == 0)
+			add_tid(gather, &tid);
+	}
+	leaf_end(leaves);
+	gather->walk.work += gather->nkeys * WORK_KEY;
+	gather->nkeys = 0;
+}
+
 /*
  * Finds out where the tuples are that have to be fetched. Returns whether all are
  * found, or as many as there is memory for.
@@ -210,13 +274,16 @@ bool
 gather_find(Gather *gather, int64 work_limit)
 {
 	Walk *walk = &gather->walk;
+	int64 most_keys = work_mem * INT64CONST(1024) / sizeof(BatchKey);
 
-	while (gather->stream < walk->nstreams && gather->ntids < most_tids())
+	while (gather->stream < walk->nstreams && gather->ntids < most_tids() &&
+		   gather->nkeys < most_keys)
 	{
 		if (!gather->started)
 			walk_start_stream(walk, gather->stream);
 		gather->started = true;
-		switch (walk_next_entry(walk, work_limit))
+		switch (gather->key != NULL ? walk_next(walk, work_limit)
+									: walk_next_entry(walk, work_limit))
 		{
 			case WALK_PAUSED:
 				return false;
@@ -225,10 +292,15 @@ gather_find(Gather *gather, int64 work_limit)
 				gather->started = false;
 				break;
 			case WALK_MATCH:
-				add_tid(gather, &walk->tid);
+				if (gather->key != NULL)
+					add_key(gather);
+				else
+					add_tid(gather, &walk->tid);
 				break;
 		}
 	}
+	if (gather->nkeys > 0)
+		find_keys(gather);
 	set_known_work(gather);
 	return true;
 }
@@ -251,7 +323,7 @@ gather_narrow(Gather *gather, const Gather *other)
 	int64 n = 0;
 	int64 j = 0;
 
-	if (!has_found_all(other) || other->walk.table != gather->walk.table)
+	if (!has_found_all(other) || other->fetch.table != gather->fetch.table)
 		return;
 	for (int64 i = 0; i < gather->ntids; i++)
 	{
@@ -281,17 +353,11 @@ gather_tuples(Gather *gather)
 bool
 gather_tagged(Gather *gather)
 {
-	IndexScan *scan = gather->scan;
-	Condition *conditions[lengthof(scan->conditions)];
-	int nconditions = 0;
 	ItemPointerData tid;
 
-	for (int i = 0; i < scan->nconditions; i++)
-		if (scan->conditions[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
-			conditions[nconditions++] = &scan->conditions[i];
 	tag_walk_rewind(gather->tags);
 	while (tag_walk_next(gather->tags, &tid))
-		if (!fetch_tid(gather, &tid, conditions, nconditions))
+		if (!fetch_tid(gather, &tid))
 			return false;
 	return true;
 }
@@ -304,6 +370,11 @@ forget_tuples(Gather *gather)
 	gather->tids = NULL;
 	gather->ntids = 0;
 	gather->tids_size = 0;
+	if (gather->keys != NULL)
+		pfree(gather->keys);
+	gather->keys = NULL;
+	gather->nkeys = 0;
+	gather->keys_size = 0;
 }
 
 /* Lets the tag be told from where a tuple is, from here on. */
@@ -315,6 +386,7 @@ gather_use_tags(Gather *gather, const TagWalk *tags)
 	int64 n = 0;
 
 	walk_use_tags(walk, tags);
+	gather->nconditions = walk->nheap_conditions;
 	if (fetches && !walk->needs_heap && !gather->partial)
 	{
 		/* Nothing has to be fetched any more, nor was any: it begins again. */
@@ -379,10 +451,10 @@ gather_work_left(const Gather *gather)
 				   ? fetch_work(&gather->fetch, tag_walk_count(gather->tags),
 								tag_walk_blocks(gather->tags))
 				   : NO_WORK_LIMIT;
-	if (walk->needs_heap && !gather->sized)
+	if (gather_fetches(gather) && !gather->sized)
 		return NO_WORK_LIMIT;
 	/* If there is more than there was memory for: as much again. */
-	if (walk->needs_heap)
+	if (gather_fetches(gather))
 		return gather_is_known(gather) || gather->stream == walk->nstreams ? gather->known_work
 																		   : 2 * gather->known_work;
 	left = (gather->expected_work > 0 ? gather->expected_work : walk_whole_work(walk)) - walk->work;

@@ -9,10 +9,18 @@
 #include "match.h"
 #include "walk.h"
 
+/* A batch as the other tables know it */
+typedef struct BatchKey
+{
+	pg_uuid_t project_id;
+	pg_uuid_t id;
+} BatchKey;
+
 /*
  * It reads a walk, or the tuples with a tag. If what the walk knows is not enough, it
  * finds out first where the tuples are, and then fetches them in the order of their
- * places, so that each page of the table is read once.
+ * places, so that each page of the table is read once. A walk over the job counts has
+ * keys of batches, by which their tuples are found.
  */
 typedef struct Gather
 {
@@ -23,7 +31,14 @@ typedef struct Gather
 	bool started;  /* the stream */
 	TagWalk *tags; /* instead of the walk, or NULL */
 
+	DirectIndex *key; /* by which the walk's batches are found, if it is not over their table */
+	BatchKey *keys;   /* found and not looked for yet */
+	int64 nkeys;
+	int64 keys_size;
+
 	/* If it has to fetch tuples: where they are, found before any is fetched */
+	int nconditions;
+	Condition **conditions;
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
@@ -41,6 +56,7 @@ typedef struct Gather
 	bool full;    /* the last one wanted is at wanted - 1 */
 } Gather;
 
+extern bool gather_fetches(const Gather *gather);
 extern int64 fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks);
 extern bool gather_entries(Gather *gather, int64 work_limit);
 extern bool gather_find(Gather *gather, int64 work_limit);

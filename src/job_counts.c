@@ -20,9 +20,6 @@
 #include "job_counts.h"
 #include "walk.h"
 
-/* So many batches of a project are looked up before its map is read. */
-#define FEW_LOOK_UPS 32
-
 typedef struct JobCountEntry
 {
 	pg_uuid_t id;
@@ -46,25 +43,29 @@ struct JobCounts
 	DirectTable *table;
 	DirectIndex *key;
 	AttrNumber size_class;
+	int few; /* so many batches of a project are looked up before its map is read */
 	Snapshot snapshot;
 	MemoryContext context;
-	IndexScanDesc scan; /* NULL until the first look-up */
+	MemoryContext map_context; /* NULL until the first map */
+	IndexScanDesc scan;        /* NULL until the first look-up */
 	TupleTableSlot *slot;
 	pg_uuid_t project_id; /* the last one asked for */
 	int nasked;           /* batches of this */
 	bool has_map;
-	bool is_large;           /* its map takes more memory than there is */
-	job_count_map_hash *map; /* NULL until the first map */
+	bool is_large; /* its map takes more memory than there is */
+	job_count_map_hash *map;
 };
 
 JobCounts *
-job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class, Snapshot snapshot)
+job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class, int few,
+				 Snapshot snapshot)
 {
 	JobCounts *counts = palloc0(sizeof(JobCounts));
 
 	counts->table = table;
 	counts->key = key;
 	counts->size_class = size_class;
+	counts->few = few;
 	counts->snapshot = snapshot;
 	counts->context = CurrentMemoryContext;
 	return counts;
@@ -75,14 +76,17 @@ static void
 read_map(JobCounts *counts, int64 *work)
 {
 	Condition condition;
-	Datum *project = palloc(sizeof(Datum));
+	Datum *project;
 	Walk walk;
+	MemoryContext previous;
 
-	counts->is_large = false;
-	if (counts->map == NULL)
-		counts->map = job_count_map_create(CurrentMemoryContext, 1024, NULL);
-	else
-		job_count_map_reset(counts->map);
+	if (counts->map_context == NULL)
+		counts->map_context =
+			AllocSetContextCreate(counts->context, "batches job counts", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(counts->map_context);
+	previous = MemoryContextSwitchTo(counts->map_context);
+	counts->map = job_count_map_create(counts->map_context, 256, NULL);
+	project = palloc(sizeof(Datum));
 	init_condition(&condition, UUIDOID);
 	condition.columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
 	project[0] = UUIDPGetDatum(&counts->project_id);
@@ -107,6 +111,7 @@ read_map(JobCounts *counts, int64 *work)
 	}
 	*work += walk.work;
 	walk_end(&walk);
+	MemoryContextSwitchTo(previous);
 	counts->has_map = !counts->is_large;
 }
 
@@ -143,7 +148,7 @@ job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *i
 		counts->has_map = false;
 		counts->is_large = false;
 	}
-	if (!counts->has_map && !counts->is_large && ++counts->nasked > FEW_LOOK_UPS)
+	if (!counts->has_map && !counts->is_large && ++counts->nasked > counts->few)
 		read_map(counts, work);
 	if (counts->has_map)
 	{
@@ -163,6 +168,10 @@ job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *i
 void
 job_counts_end(JobCounts *counts)
 {
+	if (counts->map_context != NULL)
+		MemoryContextDelete(counts->map_context);
+	counts->map_context = NULL;
+	counts->has_map = false;
 	if (counts->scan == NULL)
 		return;
 	index_endscan(counts->scan);

@@ -12,7 +12,7 @@
 typedef struct JobCounts JobCounts;
 
 extern JobCounts *job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class,
-								   Snapshot snapshot);
+								   int few, Snapshot snapshot);
 extern int32 job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id,
 						   int64 *work);
 extern void job_counts_end(JobCounts *counts);

@@ -26,7 +26,6 @@ struct IndexScan
 	AttrNumber job_columns[N_JOB_STATUSES];   /* of "batch_job_count" */
 	AttrNumber size_class_column;             /* of that, too */
 	bool uses_job_counts;                     /* for a filter or the order */
-	JobCounts *job_counts;                    /* if so */
 	bool matches_nothing;
 	int nconditions;
 	Condition conditions[N_FILTERS + 1]; /* one more for the size class */

@@ -79,8 +79,9 @@ prepare_walk(IndexScan *scan, Walk *walk, Source source, DirectIndex *index, Con
 		walk_need_column(walk, scan->columns[source][COLUMN_ID]);
 	}
 	if (needs_other_table(scan, source, for_page) &&
-		!(source == SOURCE_BATCH && walk_count_jobs(walk, scan->job_counts, scan->conditions,
-													scan->nconditions)))
+		!(source == SOURCE_BATCH &&
+		  walk_count_jobs(walk, scan->tables[SOURCE_JOB_COUNT], scan_key(scan, SOURCE_JOB_COUNT),
+						  scan->size_class_column, scan->conditions, scan->nconditions)))
 		walk_join(walk, new_join(scan, source));
 }
 
@@ -89,6 +90,24 @@ static int
 count_sources(const IndexScan *scan)
 {
 	return scan->uses_job_counts ? N_SOURCES : 1;
+}
+
+/* Lets a gather fetch batches, and check all conditions. */
+static void
+gather_from_batches(Gather *gather)
+{
+	IndexScan *scan = gather->scan;
+	KeyJoin *join = NULL;
+
+	gather->conditions = palloc(sizeof(Condition *) * (scan->nconditions + 1));
+	for (int i = 0; i < scan->nconditions; i++)
+		if (scan->conditions[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
+			gather->conditions[gather->nconditions++] = &scan->conditions[i];
+	/* Who was found by the number of jobs need not be asked for it again, but as a key. */
+	if (needs_other_table(scan, SOURCE_BATCH, gather->keeps) &&
+		(gather->key == NULL || scan->request->order_by == COLUMN_JOBS_COUNT))
+		join = new_join(scan, SOURCE_BATCH);
+	fetch_init(&gather->fetch, scan->tables[SOURCE_BATCH], join, scan->snapshot);
 }
 
 /*
@@ -101,21 +120,33 @@ add_gather(IndexScan *scan, Race *race, Source source, Condition *condition, con
 {
 	Gather *gather = &race->gathers[race->ngathers];
 	DirectTable *table = scan->tables[source];
+	bool by_key = source == SOURCE_JOB_COUNT && needs_other_table(scan, source, keeps);
 	bool found = false;
 
+	/* What is asked for of the batches themselves is worth it for few of them, by their jobs. */
+	if (by_key && (condition == NULL || condition->columns[SOURCE_BATCH] != InvalidAttrNumber))
+		return;
 	memset(gather, 0, sizeof(*gather));
 	gather->scan = scan;
 	gather->keeps = keeps;
 	for (int i = 0; i < table->nindexes; i++)
 	{
 		DirectIndex *index = &table->indexes[i];
+		Condition *list = condition != NULL && condition->has_list ? condition : NULL;
 		Walk walk;
 
 		if (condition != NULL && index->columns[0] != condition->columns[source])
 			continue;
-		prepare_walk(scan, &walk, source, index,
-					 condition != NULL && condition->has_list ? condition : NULL,
-					 NoMovementScanDirection, keeps);
+		if (by_key)
+		{
+			walk_init(&walk, table, index, scan->conditions, scan->nconditions, list,
+					  NoMovementScanDirection);
+			if (direct_position(index, scan->columns[source][COLUMN_PROJECT_ID]) == 0 ||
+				direct_position(index, scan->columns[source][COLUMN_ID]) == 0)
+				continue;
+		}
+		else
+			prepare_walk(scan, &walk, source, index, list, NoMovementScanDirection, keeps);
 		if (walk.range != range)
 			continue;
 		if (!found || is_better(&walk, &gather->walk))
@@ -124,7 +155,17 @@ add_gather(IndexScan *scan, Race *race, Source source, Condition *condition, con
 	}
 	if (!found)
 		return;
-	fetch_init(&gather->fetch, table, gather->walk.fetch.join, scan->snapshot);
+	if (by_key)
+	{
+		gather->key = scan_key(scan, SOURCE_BATCH);
+		gather_from_batches(gather);
+	}
+	else
+	{
+		gather->conditions = gather->walk.heap_conditions;
+		gather->nconditions = gather->walk.nheap_conditions;
+		fetch_init(&gather->fetch, table, gather->walk.fetch.join, scan->snapshot);
+	}
 	/* Each value of a list has one entry, or few, in a unique index on its column. */
 	if (gather->walk.needs_heap && gather->walk.list != NULL && gather->walk.index->is_key)
 	{
@@ -155,7 +196,7 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 				add_gather(scan, race, source, condition, &scan->conditions[j], keeps);
 		}
 	for (int i = 0; i < race->ngathers; i++)
-		reads_index_only |= !race->gathers[i].walk.needs_heap;
+		reads_index_only |= !gather_fetches(&race->gathers[i]);
 
 	/* A whole index has more entries than a part: it is worth it if it saves fetching. */
 	if (!reads_index_only)
@@ -189,7 +230,6 @@ static void
 add_tags(IndexScan *scan, Race *race, bool keeps)
 {
 	Gather *gather;
-	KeyJoin *join = NULL;
 
 	for (int i = 0; i < scan->nconditions && scan->tags == NULL; i++)
 		if (scan->conditions[i].has_element)
@@ -200,9 +240,7 @@ add_tags(IndexScan *scan, Race *race, bool keeps)
 	gather->scan = scan;
 	gather->keeps = keeps;
 	gather->tags = scan->tags;
-	if (needs_other_table(scan, SOURCE_BATCH, keeps))
-		join = new_join(scan, SOURCE_BATCH);
-	fetch_init(&gather->fetch, scan->tables[SOURCE_BATCH], join, scan->snapshot);
+	gather_from_batches(gather);
 	race->tags = gather;
 	if (tag_walk_has_found(scan->tags))
 		use_tags(race);
@@ -356,12 +394,13 @@ drop_gathers(Race *race)
 	for (int i = 0; i < race->ngathers; i++)
 		least = Min(least, gather_is_known(&race->gathers[i])
 							   ? race->gathers[i].known_work
-							   : walk_whole_work(&race->gathers[i].walk));
+						   : race->gathers[i].key == NULL ? walk_whole_work(&race->gathers[i].walk)
+														  : NO_WORK_LIMIT);
 	for (int i = 0; i < race->ngathers; i++)
 	{
 		Gather *gather = &race->gathers[i];
 
-		if (!gather->gave_up && (!gather->walk.needs_heap || gather_work_found(gather) <= least))
+		if (!gather->gave_up && (!gather_fetches(gather) || gather_work_found(gather) <= least))
 			race->gathers[n++] = *gather;
 		else
 			gather_drop(gather);
@@ -432,7 +471,7 @@ advance_gather(Race *race, Gather *gather, int64 work_limit)
 
 	if (gather->gave_up || (!finishes && is_too_early(&gather->walk, share)))
 		return false;
-	if (!gather->walk.needs_heap)
+	if (!gather_fetches(gather))
 		return gather_entries(
 			gather, finishes ? turn_end(race, gather, gather->walk.work, left, work_limit) : share);
 	do
@@ -559,7 +598,7 @@ race_source(const Race *race)
 {
 	if (race->merge != NULL)
 		return race->merge->walk.table->source;
-	return race->gather->tags != NULL ? SOURCE_BATCH : race->gather->walk.table->source;
+	return race->gather->fetch.table->source;
 }
 
 /* Ends the winner; what it has found stays. */

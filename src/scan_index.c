@@ -497,8 +497,6 @@ prepare_page(IndexScan *scan)
 static void
 close_tables(IndexScan *scan)
 {
-	if (scan->job_counts != NULL)
-		job_counts_end(scan->job_counts);
 	for (int i = 0; i < N_SOURCES; i++)
 		if (scan->tables[i] != NULL)
 			direct_close(scan->tables[i]);
@@ -534,10 +532,6 @@ scan_index_begin(const Request *request, const char **obstacle)
 	if (*obstacle == NULL)
 	{
 		scan->nblocks = RelationGetNumberOfBlocks(scan->tables[SOURCE_BATCH]->relation);
-		if (scan->uses_job_counts)
-			scan->job_counts =
-				job_counts_begin(scan->tables[SOURCE_JOB_COUNT], scan_key(scan, SOURCE_JOB_COUNT),
-								 scan->size_class_column, scan->snapshot);
 		prepare_page(scan);
 	}
 	else

@@ -27,6 +27,13 @@
 /* The stream's value, the range's two ends, and one more for where to resume */
 #define MAX_KEYS 4
 
+/*
+ * So many batches of a project are looked up, one by one, before the job counts of all of
+ * them are read: by a walk that reads all that matches, and by one that may stop early.
+ */
+#define FEW_LOOK_UPS 32
+#define MORE_LOOK_UPS 512
+
 /* Where the visibility map's pages end; if it were elsewhere, it would only take longer. */
 #define BLOCKS_PER_MAP_PAGE                                                                        \
 	((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
@@ -93,14 +100,18 @@ walk_join(Walk *walk, KeyJoin *join)
  * asked for, and no tuple has to be fetched otherwise. Returns whether that is so.
  */
 bool
-walk_count_jobs(Walk *walk, JobCounts *job_counts, Condition *conditions, int nconditions)
+walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key, AttrNumber size_class,
+				Condition *conditions, int nconditions)
 {
 	walk->project_position =
 		direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
 	walk->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
 	if (walk->needs_heap || walk->project_position == 0 || walk->id_position == 0)
 		return false;
-	walk->job_counts = job_counts;
+	walk->job_counts =
+		job_counts_begin(table, key, size_class,
+						 ScanDirectionIsNoMovement(walk->direction) ? FEW_LOOK_UPS : MORE_LOOK_UPS,
+						 walk->snapshot);
 	walk->job_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
 	for (int i = 0; i < nconditions; i++)
 		if (conditions[i].columns[walk->table->source] == InvalidAttrNumber)
@@ -458,6 +469,8 @@ walk_end(Walk *walk)
 		leaf_end(walk->leaves);
 	if (walk->scan != NULL)
 		index_endscan(walk->scan);
+	if (walk->job_counts != NULL)
+		job_counts_end(walk->job_counts);
 	fetch_end(&walk->fetch);
 	for (int i = 0; i < N_MAP_BUFFERS; i++)
 		if (BufferIsValid(walk->map_buffers[i]))

@@ -21,6 +21,7 @@
 #define WORK_TAGGED 4   /* adding an entry of an index on the tags to a bitmap */
 #define WORK_TUPLE 5    /* fetching a tuple */
 #define WORK_BLOCK 20   /* finding its page */
+#define WORK_KEY 40      /* finding the next key of some that are in order */
 #define WORK_JOIN 100   /* looking the other table's row up */
 #define WORK_DESCENT 80 /* finding a place in an index */
 
@@ -93,8 +94,8 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_join(Walk *walk, KeyJoin *join);
-extern bool walk_count_jobs(Walk *walk, JobCounts *job_counts, Condition *conditions,
-							int nconditions);
+extern bool walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key,
+							AttrNumber size_class, Condition *conditions, int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
