@@ -155,15 +155,16 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
 	/* Before anything is written: who deletes a batch waits for its counts last. */
-	run_fresh_query("select 1 from " BATCHES_SCHEMA ".batch b where not exists (select from " BATCHES_SCHEMA
-					"." JOB_COUNT_TABLE " c where c.project_id operator(pg_catalog.=) b.project_id"
-					" and c.batch_id operator(pg_catalog.=) b.id)"
-					" order by b.project_id using operator(pg_catalog.<), b.id using operator(pg_catalog.<)"
-					" for key share of b",
-					&no_parameters, ignore, NULL);
+	run_fresh_query(
+		"select 1 from " BATCHES_SCHEMA ".batch b where not exists (select from " BATCHES_SCHEMA
+		"." JOB_COUNT_TABLE " c where c.project_id operator(pg_catalog.=) b.project_id"
+		" and c.batch_id operator(pg_catalog.=) b.id)"
+		" order by b.project_id using operator(pg_catalog.<), b.id using operator(pg_catalog.<)"
+		" for key share of b",
+		&no_parameters, ignore, NULL);
 	run_fresh_query("select d.project_id, d.batch_id, d.device_type, d.kept, d.actual"
-			   " from " BATCHES_SCHEMA ".differing_counts() d",
-			   &no_parameters, mend, &repair);
+					" from " BATCHES_SCHEMA ".differing_counts() d",
+					&no_parameters, mend, &repair);
 	AtEOXact_GUC(true, nest_level);
 	SetUserIdAndSecContext(caller, security_context);
 	derived_close(repair.totals);
