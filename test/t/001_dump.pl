@@ -159,8 +159,8 @@ cmp_ok($node->safe_psql('without_derived', 'select count(*) from batches.verify_
 	'without the derived tables all counts are missing');
 my ($status, $stdout, $stderr) = $node->psql('without_derived', q{update batches.job set status = 'RUNNING'});
 like($stderr, qr/HINT: .*batches\.repair_counts\(\)/, 'which an update of jobs says');
-($status, $stdout, $stderr) = $node->psql('without_derived', q{select count(*) from batches.list_batches()});
-ok($stdout ne '300' || $stderr =~ /repair_counts/, 'and a listing does not pass over');
+($status, $stdout, $stderr) = $node->psql('without_derived', q{select sum(jobs_count) from batches.list_batches()});
+like($stderr, qr/HINT: .*batches\.repair_counts\(\)/, 'and so does a listing');
 cmp_ok($node->safe_psql('without_derived', 'select batches.repair_counts()'), '>=', 300, 'a repair brings them back');
 restored('without_derived', 'without the derived tables, mended');
 
