@@ -555,6 +555,7 @@ batches_count_changed_batches(PG_FUNCTION_ARGS)
 	check_statement_trigger(fcinfo, "count_changed_batches", &old_rows, &new_rows);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
+		check_truncate_trigger(trigger);
 		derived_truncate(trigger->tg_relation);
 		return PointerGetDatum(NULL);
 	}

@@ -434,6 +434,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	batch = open_referenced_batch(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
+		check_truncate_trigger(trigger);
 		/* Batches that were truncated, too, see to their counts by themselves. */
 		if (table_has_rows(RelationGetRelid(batch)))
 		{

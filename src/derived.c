@@ -97,6 +97,19 @@ check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
 			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
+/* TRUNCATE does not say what it has removed: only that of a whole table can be counted. */
+void
+check_truncate_trigger(TriggerData *trigger)
+{
+	if (trigger->tg_relation->rd_rel->relispartition)
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("trigger \"%s\" cannot count what TRUNCATE removes from a partition",
+							   trigger->tg_trigger->tgname),
+						errhint("Leave the triggers for TRUNCATE to the partitioned table. After "
+								"TRUNCATE of a partition: SELECT %s.repair_counts().",
+								BATCHES_SCHEMA)));
+}
+
 bool
 has_transition_rows(Tuplestorestate *rows)
 {

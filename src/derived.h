@@ -38,6 +38,7 @@ typedef struct DerivedTable
 extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
 extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
 									Tuplestorestate **old_rows, Tuplestorestate **new_rows);
+extern void check_truncate_trigger(TriggerData *trigger);
 extern bool has_transition_rows(Tuplestorestate *rows);
 extern void begin_transition_rows(Tuplestorestate *rows);
 extern Tuplesortstate *begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id,
