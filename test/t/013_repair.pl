@@ -78,7 +78,7 @@ cmp_ok($mended, '>', 0, 'repairs have mended rows');
 $writers->finish;
 is($stderr =~ s/^pgbench \(.*\n//r, '', 'no writer fails');
 like($stdout, qr/number of transactions actually processed: [1-9]\d\d/, 'they have written');
-like($stdout, qr/number of failed transactions: 0 /, 'no transaction fails');
+like($stdout, qr/^number of failed transactions: 0 /m, 'no transaction fails');
 is($node->safe_psql('postgres', 'select * from batches.verify_counts()'), '', 'the counts are right at the end');
 is($node->safe_psql('postgres', q{select deadlocks from pg_stat_database where datname = 'postgres'}), 0, 'no deadlock');
 
