@@ -42,7 +42,7 @@ PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
 REGRESS = install document errors standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
-ISOLATION = opposite_orders concurrent_jobs locks totals serializable serializable_empty snapshots
+ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty snapshots
 ISOLATION_OPTS = --inputdir=test
 
 PG_CONFIG ?= pg_config

@@ -37,6 +37,7 @@ update definition set step = 0 where command like '%PRIMARY KEY%';
 create temp table batch_shape (like batches.batch including defaults including constraints including storage) on commit drop;
 create temp table job_shape (like batches.job including defaults including constraints) on commit drop;
 drop table batches.job, batches.batch;
+create schema batches_test_parts; -- another than that of the derived tables
 create table batches.batch (like batch_shape including all) partition by hash (project_id);
 create table batches.job (like job_shape including all) partition by hash (project_id);
 do $$
@@ -44,8 +45,8 @@ declare
   command text;
 begin
   for i in 0 .. 3 loop
-    execute format('create table batches.batch_%s partition of batches.batch for values with (modulus 4, remainder %1$s)', i);
-    execute format('create table batches.job_%s partition of batches.job for values with (modulus 4, remainder %1$s)', i);
+    execute format('create table batches_test_parts.batch_%s partition of batches.batch for values with (modulus 4, remainder %1$s)', i);
+    execute format('create table batches_test_parts.job_%s partition of batches.job for values with (modulus 4, remainder %1$s)', i);
   end loop;
   for command in select d.command from definition d order by step loop
     execute command;
@@ -170,8 +171,8 @@ select is(pg_temp.sqlstate_of('truncate batches.batch_job_count'), '428C9', 'so 
 --
 
 -- Statements on a partition fire its own triggers: none, and then the counts need a repair, or the same as above.
-insert into batches.batch_0 (project_id, id, device_type, user_id)
-select project_id, gen_random_uuid(), 'DIRECT', 'ann' from batches.batch_0 limit 1;
+insert into batches_test_parts.batch_0 (project_id, id, device_type, user_id)
+select project_id, gen_random_uuid(), 'DIRECT', 'ann' from batches_test_parts.batch_0 limit 1;
 select isnt_empty('select * from batches.verify_counts()', 'what is written into a partition without triggers is drift');
 select is(batches.repair_counts(), 3::bigint, 'which a repair mends');
 select pg_temp.counts_hold('after the repair');
@@ -181,31 +182,31 @@ declare
   command text;
 begin
   for command in
-    select replace(replace(d.command, 'ON batches.batch ', 'ON batches.batch_0 '), 'ON batches.job ', 'ON batches.job_0 ')
+    select replace(replace(d.command, 'ON batches.batch ', 'ON batches_test_parts.batch_0 '), 'ON batches.job ', 'ON batches_test_parts.job_0 ')
       from definition d where step = 2 and d.command !~ 'TRUNCATE' loop
     execute command;
   end loop;
 end $$;
 with b as (
-  insert into batches.batch_0 (project_id, id, device_type, user_id)
-  select project_id, gen_random_uuid(), 'DIRECT', 'ann' from batches.batch_0 limit 1 returning *)
-insert into batches.job_0 (project_id, batch_id) select project_id, id from b;
+  insert into batches_test_parts.batch_0 (project_id, id, device_type, user_id)
+  select project_id, gen_random_uuid(), 'DIRECT', 'ann' from batches_test_parts.batch_0 limit 1 returning *)
+insert into batches_test_parts.job_0 (project_id, batch_id) select project_id, id from b;
 select pg_temp.counts_hold('after INSERT into a partition that has the triggers, too');
-update batches.job_0 set status = 'ERROR';
-update batches.batch_0 set status = 'ERROR';
-delete from batches.batch_0 where hashtext(id::text) % 2 = 0;
+update batches_test_parts.job_0 set status = 'ERROR';
+update batches_test_parts.batch_0 set status = 'ERROR';
+delete from batches_test_parts.batch_0 where hashtext(id::text) % 2 = 0;
 select pg_temp.counts_hold('after UPDATE and DELETE there');
 update batches.job set status = 'RUNNING';
 update batches.batch set status = 'RUNNING';
 delete from batches.batch where hashtext(id::text) % 5 = 0;
 select pg_temp.counts_hold('after statements on the whole, which count once');
-create trigger t after truncate on batches.job_0 for each statement execute function batches.count_jobs();
-select is(pg_temp.sqlstate_of('truncate batches.job_0'), '39P01', 'TRUNCATE of one partition cannot be counted');
-drop trigger t on batches.job_0;
-create trigger t after truncate on batches.batch_0 for each statement execute function batches.count_changed_batches();
-select is(pg_temp.sqlstate_of('truncate batches.batch_0, batches.job'), '39P01', 'nor that of one of the batches');
-drop trigger t on batches.batch_0;
-truncate batches.job_0;
+create trigger t after truncate on batches_test_parts.job_0 for each statement execute function batches.count_jobs();
+select is(pg_temp.sqlstate_of('truncate batches_test_parts.job_0'), '39P01', 'TRUNCATE of one partition cannot be counted');
+drop trigger t on batches_test_parts.job_0;
+create trigger t after truncate on batches_test_parts.batch_0 for each statement execute function batches.count_changed_batches();
+select is(pg_temp.sqlstate_of('truncate batches_test_parts.batch_0, batches.job'), '39P01', 'nor that of one of the batches');
+drop trigger t on batches_test_parts.batch_0;
+truncate batches_test_parts.job_0;
 select cmp_ok(batches.repair_counts(), '>', 0::bigint, 'without a trigger it is mended afterwards');
 select pg_temp.counts_hold('after the TRUNCATE of a partition was mended');
 
