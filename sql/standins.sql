@@ -58,6 +58,12 @@ select project_id, id, device_type, array_fill(5::bigint, array[8, 2, 5]) as n f
 select batches.count_batches(), batches.batch_facets() -> 'total' as total;
 rollback;
 begin;
+drop table batches.batch_job_count;
+select batches.count_batches();
+set local batches.scan = index;
+select count(*) from batches.list_batches();
+rollback;
+begin;
 drop table batches.batch_total;
 select batches.count_batches(), batches.batch_facets() -> 'total' as total;
 rollback;

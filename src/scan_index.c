@@ -402,10 +402,11 @@ find_job_count_columns(IndexScan *scan)
 static const char *
 open_table(IndexScan *scan, Source source)
 {
+	const char *name = source == SOURCE_BATCH ? "batch" : JOB_COUNT_TABLE;
 	const char *obstacle;
 
-	scan->tables[source] = direct_open(source == SOURCE_BATCH ? "batch" : JOB_COUNT_TABLE,
-									   BATCH_POLICY, &obstacle);
+	require_table(name);
+	scan->tables[source] = direct_open(name, BATCH_POLICY, &obstacle);
 	if (obstacle != NULL)
 		return obstacle;
 	return source == SOURCE_BATCH ? find_batch_columns(scan) : find_job_count_columns(scan);

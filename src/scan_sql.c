@@ -33,6 +33,14 @@ typedef struct PageReader
 	bool checked; /* the types of the first row's columns */
 } PageReader;
 
+/* Joins the job counts. Where their table is missing, SQL would not say what to do. */
+static void
+append_join(StringInfo sql)
+{
+	require_table(JOB_COUNT_TABLE);
+	appendStringInfoString(sql, JOIN_JOB_COUNTS);
+}
+
 /* The SQL expression of a column that has one. */
 static const char *
 column_expression(ColumnId column)
@@ -303,7 +311,8 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 	append_select_list(&sql);
 	if (filters_job_counts(request) || request->order_by == COLUMN_JOBS_COUNT)
 	{
-		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b" JOIN_JOB_COUNTS);
+		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+		append_join(&sql);
 		append_where(&sql, request, &query_parameters);
 		append_order_by(&sql, request);
 		append_limit(&sql, request, &query_parameters);
@@ -317,7 +326,8 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 		append_where(&sql, request, &query_parameters);
 		append_order_by(&sql, request);
 		append_limit(&sql, request, &query_parameters);
-		appendStringInfoString(&sql, ") b" JOIN_JOB_COUNTS);
+		appendStringInfoString(&sql, ") b");
+		append_join(&sql);
 		append_order_by(&sql, request);
 	}
 	run_query(sql.data, &query_parameters, read_row, &reader);
@@ -341,7 +351,7 @@ scan_sql_count(const Request *request)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
 	if (filters_job_counts(request))
-		appendStringInfoString(&sql, JOIN_JOB_COUNTS);
+		append_join(&sql);
 	append_where(&sql, request, &query_parameters);
 	run_query(sql.data, &query_parameters, read_count, &count);
 	return count;
@@ -359,7 +369,7 @@ scan_sql_groups(const Request *request, QueryRowCallback callback, void *arg)
 						   "select b.project_id, b.device_type, b.status, b.open, b.queue_priority,"
 						   " pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
 	if (filters_job_counts(request))
-		appendStringInfoString(&sql, JOIN_JOB_COUNTS);
+		append_join(&sql);
 	append_where(&sql, request, &query_parameters);
 	appendStringInfoString(&sql, " group by 1, 2, 3, 4, 5");
 	run_query(sql.data, &query_parameters, callback, arg);

@@ -9,7 +9,7 @@ set local lc_messages = 'C';
 set local batches.user_id = 'ann';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(197);
+select plan(259);
 
 insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ann');
 insert into batches.batch (project_id, id, device_type, user_id)
@@ -88,7 +88,7 @@ select pg_temp.fails(format('batches.%s(order_by_direction => '''')', f), '22023
 --
 
 select pg_temp.fails(format('batches.%s(%s => %s)', f, name, value), '22004', array[name], '{}')
-  from unnest(array['list_batches', 'count_batches', 'get_all_batches']) with ordinality a (f, i),
+  from unnest(array['list_batches', 'count_batches', 'batch_facets', 'get_all_batches']) with ordinality a (f, i),
        (values ('id', '''{null}'''), ('id', '''{00000000-0000-0000-0000-000000000002,null}'''),
                ('project_id', '''{null,00000000-0000-0000-0000-000000000001}'''), ('user_id', 'array[null]'),
                ('user_id', 'array[''ann'', null, ''bob'']'), ('device_type', 'array[null, null]'),
@@ -100,7 +100,7 @@ select pg_temp.fails(format('batches.%s(%s => %s)', f, name, value), '22004', ar
 --
 
 select is((pg_temp.failure(format('select batches.%s(%s)', f, arguments))).state, state, f || '(' || arguments || ') is error ' || state)
-  from unnest(array['list_batches', 'count_batches', 'get_all_batches']) f,
+  from unnest(array['list_batches', 'count_batches', 'batch_facets', 'get_all_batches']) f,
        (values ('status => ''{done}''', '22P02'), ('status => ''{NONE}''', '22P02'), ('queue_priority => ''{URGENT}''', '22P02'),
                ('id => ''{no-uuid}''', '22P02'), ('id => ''{""}''', '22P02'), ('project_id => ''{00000000}''', '22P02'),
                ('open => ''maybe''', '22P02'), ('min_jobs => ''1.5''', '22P02'), ('max_jobs => ''9223372036854775808''', '22003'),
@@ -127,6 +127,8 @@ select is((pg_temp.failure('select batches.list_batches()')).state, '00000',
           'without a user list_batches() is no error');
 select is((pg_temp.failure('select batches.count_batches()')).state, '00000',
           'without a user count_batches() is no error');
+select is((pg_temp.failure('select batches.batch_facets()')).state, '00000',
+          'without a user batch_facets() is no error');
 set local batches.user_id = 'ann';
 
 --
@@ -177,10 +179,10 @@ select is((pg_temp.failure(format(
 -- Without tables
 --
 
-drop table batches.job, batches.batch, batches.project_member;
+drop table batches.job, batches.batch, batches.batch_job_count, batches.batch_total, batches.project_member;
 select pg_temp.matches_failure(statement, '42P01', 'create_tables\(\)', statement || ' before create_tables()')
   from unnest(array[
-    'select batches.list_batches()', 'select batches.count_batches()', 'select batches.get_all_batches()',
+    'select batches.list_batches()', 'select batches.count_batches()', 'select batches.get_all_batches()', 'select batches.batch_facets()',
     'select batches.list_batches(status => ''{DONE}'', order_by => ''id'', "limit" => null)',
     'select batches.count_batches(id__starts_with => ''zz'')', 'select batches.get_all_batches(tag => ''x'')']) statement;
 set local batches.user_id = '';
@@ -190,13 +192,13 @@ select pg_temp.matches_failure('select batches.get_all_batches()', '28000', 'bat
                                'no user comes before no table');
 select is((pg_temp.failure('select batches.list_batches(order_by => ''x'')')).state in ('22023', '42P01'), true,
           'a bad value before create_tables() is an error too');
-select is((pg_temp.failure('select * from batches.verify_job_counts()')).state, '42P01',
-          'verify_job_counts() before create_tables() is error 42P01');
+select is((pg_temp.failure('select * from batches.verify_counts()')).state, '42P01',
+          'verify_counts() before create_tables() is error 42P01');
 set local batches.user_id = 'ann';
 
 select lives_ok('select batches.create_tables()', 'create_tables() makes the tables again');
-select set_eq($$ select tablename from pg_tables where schemaname = 'batches' $$, array['batch', 'job', 'project_member'],
-              'create_tables() makes three tables');
+select set_eq($$ select tablename from pg_tables where schemaname = 'batches' $$, array['batch', 'batch_job_count', 'batch_total', 'job', 'project_member'],
+              'create_tables() makes five tables');
 select is(batches.count_batches(), 0::bigint, 'the new tables are empty and can be counted');
 insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ann');
 insert into batches.batch (project_id, id, device_type, user_id)
@@ -207,7 +209,9 @@ select lives_ok('select batches.create_tables()', 'create_tables() can be called
 select is((select array[count(*), sum(jobs_count)] from batches.list_batches()), array[1, 1]::bigint[],
           'a second create_tables() keeps the rows');
 select is((select count(*) from pg_trigger where tgrelid = 'batches.job'::regclass and not tgisinternal), 4::bigint,
-          'a second create_tables() adds no trigger');
+          'a second create_tables() adds no trigger to the jobs');
+select is((select count(*) from pg_trigger where tgrelid = 'batches.batch'::regclass and not tgisinternal), 4::bigint,
+          'nor to the batches');
 
 -- A part of the tables: no guess at the rest.
 create function pg_temp.create_tables_without(gone text) returns text language plpgsql as $$
@@ -221,13 +225,28 @@ exception when raise_exception then
   return sqlerrm;
 end $$;
 select is(pg_temp.create_tables_without(gone), '55000', 'create_tables() without ' || gone || ' is error 55000 with a hint')
-  from unnest(array['job', 'project_member', 'batch', 'job batch', 'job project_member', 'batch project_member']) gone;
+  from generate_series(1, 30) mask,
+       lateral (select string_agg(name, ' ' order by bit) as gone
+                  from unnest(array['batch', 'batch_job_count', 'batch_total', 'job', 'project_member']) with ordinality t (name, bit)
+                 where mask & (1 << (bit - 1)::int) > 0) g;
 select is((select array[count(*), sum(jobs_count)] from batches.list_batches()), array[1, 1]::bigint[],
           'attempts to make tables anew keep the rows');
 
--- Without the tables it does not need, a listing goes on.
+-- Without the tables it does not need, a listing goes on; without one that it needs, it says what to do.
+drop table batches.batch_total;
+select is(batches.count_batches(), 1::bigint, 'a count does not need the totals');
+select is(batches.batch_facets() -> 'device_type', '{"FRESNEL": 1}', 'nor do facets');
 drop table batches.job;
 select is(batches.count_batches(), 1::bigint, 'a count does not need the jobs');
+select is((select array_agg(jobs_count) from batches.list_batches()), '{1}'::int[], 'nor does a list');
+drop table batches.batch_job_count;
+select is(batches.count_batches(id__starts_with => '0'), 1::bigint, 'a count does not need the job counts');
+\set calls 'array[''batches.list_batches()'', ''batches.get_all_batches()'', ''batches.count_batches(min_jobs => 1)'', ''batches.batch_facets(max_jobs => 1)'']'
+set local batches.scan = auto;
+select pg_temp.matches_failure('select ' || call, '42P01', 'create_tables\(\)', call || ' without job counts, by auto') from unnest(:calls) call;
+set local batches.scan = sql;
+select pg_temp.matches_failure('select ' || call, '42P01', 'create_tables\(\)', call || ' without job counts, by sql') from unnest(:calls) call;
+set local batches.scan = auto;
 drop table batches.project_member cascade;
 select pg_temp.matches_failure('select batches.count_batches()', '42P01', 'create_tables\(\)',
                                'a user''s count without memberships');
