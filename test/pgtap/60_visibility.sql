@@ -23,7 +23,7 @@ set local batches.user_id = '';
 set local row_security = on;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(100);
+select plan(174);
 
 select is(:'early_not_ann'::boolean, true, 'a role without the right cannot set the user before the library is loaded');
 
@@ -46,13 +46,14 @@ insert into batches.project_member (project_id, user_id)
 values (pg_temp.p(1), 'ann'), (pg_temp.p(2), 'ann'), (pg_temp.p(2), 'bob');
 
 grant usage on schema batches to batches_test_reader, batches_test_stranger;
-grant select on batches.batch, batches.job, batches.project_member to batches_test_reader;
+grant select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member to batches_test_reader;
 create role batches_test_analyst bypassrls;
 grant usage on schema batches to batches_test_analyst;
-grant select on batches.batch, batches.job, batches.project_member to batches_test_analyst;
+grant select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member to batches_test_analyst;
 
 -- Everything that a role and a user see of the batches, by all ways there are, or the SQLSTATE of each that fails:
--- the list, the count, the document and its total, and plain queries of the three tables.
+-- the list, the count, the document and its total, and plain queries of the five tables. Facets show their total when it is
+-- not that of the count.
 create function pg_temp.value_of(expression text) returns text language plpgsql as $$
 declare
   result text;
@@ -67,12 +68,16 @@ create function pg_temp.numbers(ids uuid[]) returns text language sql immutable
 create function pg_temp.seen(as_role text, as_user text, arguments text default '') returns text language plpgsql as $$
 declare
   result text;
+  count text;
+  facets text;
 begin
   perform set_config('batches.user_id', as_user, true);
   perform set_config('role', as_role, true);
+  count := pg_temp.value_of('batches.count_batches(' || arguments || ')');
+  facets := pg_temp.value_of('batches.batch_facets(' || arguments || ') -> ''total''');
   result := concat_ws(' ',
     'list', pg_temp.value_of('pg_temp.numbers(array(select l.id from batches.list_batches(' || arguments || ') l))'),
-    'count', pg_temp.value_of('batches.count_batches(' || arguments || ')'),
+    'count', count, case when facets <> count then 'facets ' || facets end,
     'document', pg_temp.value_of(
       'pg_temp.numbers(array(select (i->>''id'')::uuid from json_array_elements(d->''data'') i))'
       ' || '' of '' || (d->''pagination''->>''total'')'
@@ -90,6 +95,11 @@ begin
   result := concat_ws(' ',
     'batches', pg_temp.value_of('pg_temp.numbers(array(select id from batches.batch))'),
     'jobs of', pg_temp.value_of('pg_temp.numbers(array(select distinct batch_id from batches.job))'),
+    'counts of', pg_temp.value_of('pg_temp.numbers(array(select batch_id from batches.batch_job_count))'),
+    'totals', pg_temp.value_of(
+      'coalesce(string_agg(project || '':'' || total, '','' order by project), '''') from (
+         select right(project_id::text, 1) as project, sum(x) as total from batches.batch_total, unnest(n) x
+          where device_type is null group by 1) s'),
     'members', pg_temp.value_of(
       'string_agg(right(project_id::text, 1) || user_id, '','' order by user_id, project_id) from batches.project_member'));
   perform set_config('role', 'none', true);
@@ -123,16 +133,16 @@ select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document
 select is(pg_temp.seen('batches_test_reader', 'eve'), 'list  count 0 document  of 0',
           'and nothing of a user without project');
 
-select is(pg_temp.seen_plainly('batches_test_reader', ''), 'batches  jobs of  members',
+select is(pg_temp.seen_plainly('batches_test_reader', ''), 'batches  jobs of  counts of  totals  members',
           'plain queries of a plain role without a user find nothing');
-select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,2,3,4,5,6 jobs of 1,2,3,4,5,6 members 1ann,2ann',
+select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,2,3,4,5,6 jobs of 1,2,3,4,5,6 counts of 1,2,3,4,5,6 totals 1:4,2:2 members 1ann,2ann',
           'plain queries find what the user sees');
-select is(pg_temp.seen_plainly('batches_test_reader', 'bob'), 'batches 5,6 jobs of 5,6 members 2bob',
+select is(pg_temp.seen_plainly('batches_test_reader', 'bob'), 'batches 5,6 jobs of 5,6 counts of 5,6 totals 2:2 members 2bob',
           'plain queries find what another user sees, and no other member');
-select is(pg_temp.seen_plainly('batches_test_reader', 'eve'), 'batches  jobs of  members',
+select is(pg_temp.seen_plainly('batches_test_reader', 'eve'), 'batches  jobs of  counts of  totals  members',
           'plain queries of a user without project find nothing');
 select is(pg_temp.seen_plainly('batches_test_analyst', 'bob'),
-          'batches 1,2,3,4,5,6,7 jobs of 1,2,3,4,5,6,7 members 1ann,2ann,2bob',
+          'batches 1,2,3,4,5,6,7 jobs of 1,2,3,4,5,6,7 counts of 1,2,3,4,5,6,7 totals 1:4,2:2,3:1 members 1ann,2ann,2bob',
           'plain queries of a role that bypasses row-level security find all');
 
 -- Rights on tables and schema.
@@ -234,6 +244,109 @@ select is(pg_temp.seen('batches_test_reader', ''), 'list  count 0 document 28000
 select set_config('request.jwt.claims', '', true) as claims \gset
 
 --
+-- Nobody writes the derived tables
+--
+
+create role batches_test_writer;
+create role batches_test_bypassing bypassrls;
+grant usage on schema batches to batches_test_writer, batches_test_bypassing;
+grant all on batches.batch_job_count, batches.batch_total to batches_test_writer, batches_test_bypassing;
+grant select on batches.project_member to batches_test_writer;
+create table pg_temp.derived_before as
+  select (select jsonb_agg(c order by c.batch_id) from batches.batch_job_count c) as counts,
+         (select jsonb_agg(t order by t.id) from batches.batch_total t) as totals;
+create table pg_temp.attempt (n int, statement text);
+insert into pg_temp.attempt values
+  (1, 'update batches.batch_job_count set jobs_count = 9, done_jobs = 9, size_class = 9'),
+  (2, 'delete from batches.batch_job_count'),
+  (3, 'insert into batches.batch_job_count (project_id, batch_id, jobs_count) values (pg_temp.p(2), pg_temp.b(8), 1)'),
+  (4, 'insert into batches.batch_job_count select * from batches.batch_job_count on conflict (project_id, batch_id) do update set jobs_count = 9'),
+  (5, 'merge into batches.batch_job_count c using (values (1)) v (n) on true when matched then update set jobs_count = 9'),
+  (6, 'truncate batches.batch_job_count'),
+  (7, 'update batches.batch_total set n = array_fill(9::bigint, array[8, 2, 5])'),
+  (8, 'delete from batches.batch_total'),
+  (9, 'insert into batches.batch_total (project_id, device_type, n) values (pg_temp.p(2), ''FRESNEL'', array_fill(9::bigint, array[8, 2, 5]))'),
+  (10, 'merge into batches.batch_total t using (values (1)) v (n) on true when matched then delete'),
+  (11, 'truncate batches.batch_total'),
+  (12, 'alter table batches.batch_total disable trigger user'),
+  (13, 'drop trigger protect_rows on batches.batch_total'),
+  (14, 'set session_replication_role = replica');
+-- What became of an attempt: its SQLSTATE, and whether the tables are another thing than before.
+create function pg_temp.attempted(as_role text, as_user text, statement text) returns text language plpgsql as $$
+declare
+  state text := '00000';
+begin
+  perform set_config('batches.user_id', as_user, true), set_config('role', as_role, true);
+  begin
+    execute statement;
+  exception when others then
+    state := sqlstate;
+  end;
+  perform set_config('role', 'none', true), set_config('batches.user_id', '', true);
+  return case when (select counts = (select jsonb_agg(c order by c.batch_id) from batches.batch_job_count c)
+                           and totals = (select jsonb_agg(t order by t.id) from batches.batch_total t) from pg_temp.derived_before)
+              then 'unchanged ' else 'changed ' end || state;
+end $$;
+select is(pg_temp.attempted('batches_test_writer', 'ann', statement),
+          -- What policies let one read alone is not there to be changed, and MERGE says so; what is inserted is passed over.
+          'unchanged ' || case when n in (6, 11) then '428C9' when n in (5, 10) or n > 11 then '42501' else '00000' end,
+          'a role with all rights on the derived tables cannot: ' || statement)
+  from pg_temp.attempt order by n;
+select is(pg_temp.attempted('batches_test_bypassing', '', statement),
+          'unchanged ' || case when n in (3, 4, 9) then '00000' when n > 11 then '42501' else '428C9' end,
+          'nor can one that bypasses row-level security: ' || statement)
+  from pg_temp.attempt order by n;
+select is(pg_temp.attempted('none', '', statement), 'unchanged ' || case when n in (3, 4, 9) then '00000' else '428C9' end,
+          'nor can the owner: ' || statement)
+  from pg_temp.attempt where n <= 11 order by n;
+select is(pg_temp.attempted('batches_test_reader', 'ann', statement), 'unchanged 42501', 'nor can who may only read: ' || statement)
+  from pg_temp.attempt order by n;
+-- A trigger of such a role is not run by those who write jobs and batches: it would run with their rights.
+create schema batches_test_triggers authorization batches_test_writer;
+set local role batches_test_writer;
+create function batches_test_triggers.grab() returns trigger language plpgsql as $$ begin raise 'run by %', current_user; end $$;
+create trigger grab before insert or update or delete on batches.batch_job_count for each row execute function batches_test_triggers.grab();
+create trigger grab before insert or update or delete on batches.batch_total for each row execute function batches_test_triggers.grab();
+reset role;
+select lives_ok($$ insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(2), pg_temp.b(8), 'FRESNEL', 'eve');
+                   insert into batches.job (project_id, batch_id) values (pg_temp.p(2), pg_temp.b(8));
+                   update batches.batch set status = 'ERROR' where id = pg_temp.b(8);
+                   delete from batches.batch where id = pg_temp.b(8) $$,
+                'a trigger of another role''s on the derived tables is not run by who writes batches and jobs');
+drop trigger grab on batches.batch_job_count;
+drop trigger grab on batches.batch_total;
+
+-- Rights on the derived tables
+revoke select on batches.batch_total from batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'without the right on the totals the rows are counted');
+grant select (project_id) on batches.batch_total to batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document 5,6 of 2', 'with the right on one column of them too');
+grant select on batches.batch_total to batches_test_reader;
+revoke select on batches.batch_job_count from batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 42501 count 6 document 42501',
+          'without the right on the job counts there is no list, and still a count');
+select is(pg_temp.seen('batches_test_reader', 'ann', 'min_jobs => 1'), 'list 42501 count 42501 document 42501',
+          'but for a count by them');
+grant select (project_id, batch_id, jobs_count, size_class) on batches.batch_job_count to batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann', 'min_jobs => 1'), 'list 42501 count 6 document 42501',
+          'for which the right on the columns of the number is enough');
+grant select on batches.batch_job_count to batches_test_reader;
+revoke select on batches.batch from batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 42501 count 42501 document 42501',
+          'the right on the totals alone does not make a count');
+grant select (status) on batches.batch to batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann', 'status => ''{DONE}'''), 'list 42501 count 42501 document 42501',
+          'nor without the right on the column that says whose a batch is');
+grant select (project_id) on batches.batch to batches_test_reader;
+select is(pg_temp.seen('batches_test_reader', 'ann', 'status => ''{DONE}'''), 'list 42501 count 3 document 42501',
+          'which with that on the filters'' columns is enough');
+select is(pg_temp.seen('batches_test_reader', 'ann', 'device_type => ''{FRESNEL}'''), 'list 42501 count 42501 document 42501',
+          'and a filter on another column needs the right on that');
+revoke select (status, project_id) on batches.batch from batches_test_reader;
+grant select on batches.batch to batches_test_reader;
+
+--
 -- Changes show in the next statement
 --
 
@@ -301,7 +414,7 @@ select is(:view_rows, 0, 'a superuser''s view of the list shows a plain role wha
 create policy no_errors on batches.batch as restrictive for select to batches_test_reader using (status <> 'ERROR');
 select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,3,5 count 3 document 1,3,5 of 3',
           'a restrictive policy holds for the functions');
-select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,3,5 jobs of 1,2,3,4,5,6 members 1ann,2ann',
+select is(pg_temp.seen_plainly('batches_test_reader', 'ann'), 'batches 1,3,5 jobs of 1,2,3,4,5,6 counts of 1,2,3,4,5,6 totals 1:4,2:2 members 1ann,2ann',
           'as it holds for plain queries');
 select is(pg_temp.seen('batches_test_reader', 'ann', 'status => ''{ERROR}'''), 'list  count 0 document  of 0',
           'no filter reaches behind the policy');
@@ -311,6 +424,9 @@ drop policy no_errors on batches.batch;
 select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
           'without the policy all is as before');
 create policy everything on batches.batch for select to batches_test_reader using (true);
+select is(pg_temp.seen('batches_test_reader', ''), 'list XX001 count 7 document 28000',
+          'a policy that shows more batches than job counts makes a list an error');
+create policy everything on batches.batch_job_count for select to batches_test_reader using (true);
 select is(pg_temp.seen('batches_test_reader', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
           'a permissive policy shows its role all without a user');
 select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document 5,6 of 2',
@@ -318,10 +434,28 @@ select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document
 select is(pg_temp.seen('batches_test_reader', 'eve'), 'list  count 0 document  of 0',
           'and nothing of a user without project');
 drop policy everything on batches.batch;
+drop policy everything on batches.batch_job_count;
+-- The same on the totals and the job counts
+create policy none on batches.batch_total as restrictive for select to batches_test_reader using (false);
+select is(pg_temp.seen('batches_test_reader', 'ann'), 'list 1,2,3,4,5,6 count 6 document 1,2,3,4,5,6 of 6',
+          'where a policy hides totals the rows are counted');
+drop policy none on batches.batch_total;
+create policy everything on batches.batch_total for select to batches_test_reader using (true);
+select is(pg_temp.seen('batches_test_reader', ''), 'list  count 0 document 28000', 'a policy that shows all totals does not make a count of them');
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list 5,6 count 2 document 5,6 of 2', 'for a user neither');
+drop policy everything on batches.batch_total;
+create policy not_six on batches.batch_job_count as restrictive for select to batches_test_reader using (batch_id <> pg_temp.b(6));
+select is(pg_temp.seen('batches_test_reader', 'bob'), 'list XX001 count 2 document XX001',
+          'where a policy hides job counts and not their batches, a list is an error');
+select is(pg_temp.seen('batches_test_reader', 'bob', 'id => array[pg_temp.b(5)]'), 'list 5 count 1 document 5 of 1', 'but for the other batches');
+drop policy not_six on batches.batch_job_count;
 
 -- Forced on the owner.
 create role batches_test_owner;
 alter table batches.batch owner to batches_test_owner;
+alter table batches.job owner to batches_test_owner;
+alter table batches.batch_job_count owner to batches_test_owner;
+alter table batches.batch_total owner to batches_test_owner;
 alter table batches.project_member owner to batches_test_owner;
 grant usage on schema batches to batches_test_owner;
 select is(pg_temp.seen('batches_test_owner', ''), 'list 1,2,3,4,5,6,7 count 7 document 28000',
@@ -332,17 +466,34 @@ select is(pg_temp.seen('batches_test_owner', ''), 'list  count 0 document 28000'
 select is(pg_temp.seen('batches_test_owner', 'bob'), 'list 5,6 count 2 document 5,6 of 2',
           'and a user''s projects with a user');
 alter table batches.batch no force row level security;
+alter table batches.batch_job_count force row level security;
+alter table batches.batch_total force row level security;
+select is(pg_temp.seen('batches_test_owner', ''), 'list XX001 count 7 document 28000',
+          'forced on the derived tables alone, it hides job counts, and rows are counted');
+select is(pg_temp.seen('batches_test_owner', 'bob'), 'list 5,6 count 2 document 5,6 of 2', 'and nothing that a user sees');
+select is(pg_temp.state_as('batches_test_owner', $$ insert into batches.batch (project_id, id, device_type, user_id)
+                                                    values (pg_temp.p(2), pg_temp.b(8), 'FRESNEL', 'eve');
+                                                    insert into batches.job (project_id, batch_id) values (pg_temp.p(2), pg_temp.b(8)) $$),
+          '00000', 'such an owner writes batches and jobs');
+alter table batches.batch_job_count no force row level security;
+alter table batches.batch_total no force row level security;
+select is_empty('select * from batches.verify_counts()', 'which are counted');
+delete from batches.batch where id = pg_temp.b(8);
 
--- verify_job_counts() follows the caller too.
+-- verify_counts() follows the caller too.
 set local session_replication_role = replica;
-update batches.batch set jobs_count = 9 where id in (pg_temp.b(1), pg_temp.b(5));
+update batches.batch_job_count set jobs_count = 9 where batch_id in (pg_temp.b(1), pg_temp.b(5));
+update batches.batch_total set n = array_fill(9, array[8, 2, 5]) where project_id in (pg_temp.p(1), pg_temp.p(2));
 set local session_replication_role = origin;
 set local batches.user_id = 'bob';
 set local role batches_test_reader;
-select string_agg(right(batch_id::text, 1), ',') as seen from batches.verify_job_counts() \gset wrong_
+select string_agg(distinct right(batch_id::text, 1), ',') as batches,
+       string_agg(distinct right(project_id::text, 1), ',') filter (where table_name = 'batch_total') as projects
+  from batches.verify_counts() \gset wrong_
 reset role;
 set local batches.user_id = '';
-select is(:'wrong_seen'::text, '5', 'verify_job_counts() reports what the caller sees');
+select is(:'wrong_batches'::text, '5', 'verify_counts() reports the batches that the caller sees');
+select is(:'wrong_projects'::text, '2', 'and the projects');
 
 select * from finish();
 rollback;
