@@ -10,7 +10,7 @@ set local batches.user_id = '';
 set local batches.trust_jwt_claims = off;
 select set_config('request.jwt.claims', '', true) as claims \gset
 
-select plan(757);
+select plan(952);
 
 --
 -- The tables of a role that is no superuser. Three projects: ann is in the first two, bob in the second, eve in none.
@@ -23,21 +23,25 @@ create role batches_test_reader;
 create role batches_test_permitted;
 create role batches_test_restricted;
 
-drop table batches.batch, batches.job, batches.project_member;
+drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 grant usage on schema batches to public;
 grant create on schema batches to batches_test_owner;
 set local role batches_test_owner;
 select batches.create_tables() as created \gset
-grant select on batches.batch, batches.job, batches.project_member
+grant select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member
    to batches_test_analyst, batches_test_reader, batches_test_permitted, batches_test_restricted;
-create policy third_project on batches.batch for select to batches_test_permitted
-  using (project_id = 'a0000000-0000-0000-0000-000000000003');
-create policy third_project on batches.job for select to batches_test_permitted
-  using (project_id = 'a0000000-0000-0000-0000-000000000003');
-create policy not_the_second_project on batches.batch as restrictive for select to batches_test_restricted
-  using (project_id <> 'a0000000-0000-0000-0000-000000000002');
-create policy not_the_second_project on batches.job as restrictive for select to batches_test_restricted
-  using (project_id <> 'a0000000-0000-0000-0000-000000000002');
+create function pg_temp.create_policies() returns void language plpgsql as $$
+declare
+  name text;
+begin
+  foreach name in array array['batch', 'job', 'batch_job_count', 'batch_total'] loop
+    execute format('create policy third_project on batches.%I for select to batches_test_permitted
+      using (project_id = ''a0000000-0000-0000-0000-000000000003'')', name);
+    execute format('create policy not_the_second_project on batches.%I as restrictive for select to batches_test_restricted
+      using (project_id <> ''a0000000-0000-0000-0000-000000000002'')', name);
+  end loop;
+end $$;
+select pg_temp.create_policies() as created \gset
 reset role;
 
 create function pg_temp.p(n int) returns uuid language sql immutable
@@ -94,9 +98,14 @@ insert into pg_temp.way values
   ('get_all_batches()', 'pg_temp.numbers_of(d) from batches.get_all_batches() d'),
   ('http_get_all_batches()', 'concat_ws('' '', r.status, case r.status when 200 then pg_temp.numbers_of(r.body) end, r.headers ->> ''Content-Range'')
                                 from batches.http_get_all_batches('''') r'),
-  ('verify_job_counts()', 'pg_temp.numbers(array(select batch_id from batches.verify_job_counts()))'),
+  ('batch_facets()', 'concat_ws('' '', f ->> ''total'', (select string_agg(right(p, 1) || '':'' || n, '','' order by p) from jsonb_each(f -> ''project_id'') x (p, n)),
+                      (select string_agg(v, '','' order by v) from (select jsonb_object_keys(f -> k) as v from unnest(array[''device_type'', ''status'', ''queue_priority'']) k) y))
+                      from batches.batch_facets() f'),
+  ('verify_counts()', 'pg_temp.numbers(array(select batch_id from batches.verify_counts() where batch_id is not null))'),
   ('batch', 'pg_temp.numbers(array(select id from batches.batch))'),
   ('job', 'pg_temp.numbers(array(select distinct batch_id from batches.job)) || '' '' || (select count(*) from batches.job)'),
+  ('batch_job_count', 'pg_temp.numbers(array(select batch_id from batches.batch_job_count))'),
+  ('batch_total', 'coalesce(string_agg(distinct right(project_id::text, 1), '',''), '''') || '' '' || coalesce(string_agg(distinct device_type, '',''), '''') from batches.batch_total'),
   ('project_member', 'coalesce(string_agg(right(project_id::text, 1) || user_id, '','' order by user_id, project_id), '''') from batches.project_member'),
   ('current_user_id()', 'coalesce(batches.current_user_id(), ''nobody'')');
 
@@ -188,20 +197,34 @@ insert into pg_temp.expected values
    '1,2,3,4', '1,2,3,4 10', '1ann,2ann'),
   ('batches_test_restricted', 'bob', '', '0', ' of 0', '200  of 0 */0', '', '', ' 0', '2bob'),
   ('batches_test_restricted', 'eve', '', '0', ' of 0', '200  of 0 */0', '', '', ' 0', '');
+-- Of the batches seen: what the facets, and the rows of the totals, say of projects, devices, statuses and priorities.
+create function pg_temp.facets_of(batches text) returns text language sql immutable
+  return (select concat_ws(' ', count(*), (select string_agg(p || ':' || c, ',' order by p) from (
+                                             select case when n <= 4 then 1 when n <= 6 then 2 else 3 end as p, count(*) as c
+                                               from unnest(string_to_array(batches, ',')::int[]) n group by 1) x),
+                           (select string_agg(distinct v, ',' order by v) from unnest(string_to_array(batches, ',')::int[]) n,
+                              unnest(case when n = 5 then '{plain-device,DONE,LOW}' when n = 6 then '{plain-device,ERROR,LOW}'
+                                          else '{secret-device,PAUSED,CRITICAL}' end::text[]) v))
+            from unnest(string_to_array(batches, ',')));
+create function pg_temp.totals_of(batches text) returns text language sql immutable
+  return (select coalesce(string_agg(distinct case when n <= 4 then '1' when n <= 6 then '2' else '3' end, ','), '') || ' '
+                 || coalesce(string_agg(distinct case when n in (5, 6) then 'plain-device' else 'secret-device' end, ','), '')
+            from unnest(string_to_array(batches, ',')::int[]) n);
 create table pg_temp.cell as
   select e.role, i.identity, w.way, w.expression, v.expected
     from pg_temp.expected e
     join pg_temp.identity i using (member)
    cross join lateral (values
-     ('list_batches()', e.list), ('count_batches()', e.count), ('get_all_batches()', e.document), ('http_get_all_batches()', e.http),
-     ('verify_job_counts()', e.verify), ('batch', e.batch), ('job', e.job), ('project_member', e.project_member),
+     ('list_batches()', e.list), ('count_batches()', e.count), ('batch_facets()', pg_temp.facets_of(e.list)),
+     ('batch_job_count', e.batch), ('batch_total', pg_temp.totals_of(e.batch)), ('get_all_batches()', e.document), ('http_get_all_batches()', e.http),
+     ('verify_counts()', e.verify), ('batch', e.batch), ('job', e.job), ('project_member', e.project_member),
      ('current_user_id()', coalesce(nullif(e.member, ''), 'nobody'))) v (way, expected)
     join pg_temp.way w using (way);
 
--- As long as verify_job_counts() is to show something, all counts are wrong.
-select is_empty($$ select * from batches.verify_job_counts() $$, 'no count is wrong');
+-- As long as verify_counts() is to show something, all counts are wrong.
+select is_empty($$ select * from batches.verify_counts() $$, 'no count is wrong');
 set local session_replication_role = replica;
-update batches.batch set jobs_count = 99, done_jobs = 99;
+update batches.batch_job_count set jobs_count = 99, done_jobs = 99;
 set local session_replication_role = origin;
 select is(pg_temp.seen(role, identity, expression), expected, format('%s, %s: %s', role, identity, way))
   from pg_temp.cell order by role, identity, way;
@@ -226,6 +249,10 @@ declare
 begin
   listed := pg_temp.numbers(array(select l.id from batches.list_batches(order_by => 'id', order_by_direction => 'ASC') l));
   counted := batches.count_batches(open => true);
+  if (batches.batch_facets(open => true) ->> 'total')::bigint <> counted
+     or batches.count_batches(open => true, min_jobs => 1) <> counted then
+    return 'another number of batches';
+  end if;
   plain := pg_temp.numbers(array(select b.id from batches.batch b));
   select count(*) into parts from batches.job j join batches.batch b on b.project_id = j.project_id and b.id = j.batch_id;
   return concat_ws(' / ', listed, counted, plain, parts);
@@ -307,7 +334,8 @@ begin
     when is_query then array[format('r::text from batches.http_get_all_batches(%L) r', request)]
     else array[format('string_agg(l::text, '' '') from batches.list_batches(%s) l', request),
         format('batches.get_all_batches(%s)', request)]
-         || case when request !~ 'order_by|"limit"|"offset"' then format('batches.count_batches(%s)', request) end end
+         || case when request !~ 'order_by|"limit"|"offset"' then
+              array[format('batches.count_batches(%s)', request), format('batches.batch_facets(%s)', request)] end end
   loop
     continue when call is null;
     begin
