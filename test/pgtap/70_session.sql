@@ -41,6 +41,9 @@ begin
       pg_temp.numbers(array(select l.id from batches.list_batches(tag => 'tag-1', min_jobs => 2, "limit" => 2,
                                                                   id__starts_with => 'B00') l)),
       batches.count_batches(), batches.count_batches(tag => 'tag-2', status => '{ERROR,PAUSED}'),
+      batches.count_batches(status => '{ERROR}', device_type => '{FRESNEL,X}'),
+      (select string_agg(key || value, ',' order by key) from jsonb_each(batches.batch_facets() -> 'status')),
+      (batches.batch_facets(min_jobs => 5) -> 'total'),
       (select sum((l.jobs_count_per_status->'DONE')::int) from batches.list_batches(id => array[pg_temp.b(3), pg_temp.b(5)]) l));
   end loop;
   d := batches.get_all_batches(max_jobs => 7, order_by => 'device_type', "limit" => 3);
@@ -49,7 +52,7 @@ begin
   perform set_config('batches.user_id', '', true);
   return trim(answers);
 end $$;
-\set right '9,8,7,6,5,4,3,2,1 1,3,5,7,9 7,4 9 2 8 9,8,7,6,5,4,3,2,1 1,3,5,7,9 7,4 9 2 8 7 7,6,5'
+\set right '9,8,7,6,5,4,3,2,1 1,3,5,7,9 7,4 9 2 4 DONE5,ERROR4 5 8 9,8,7,6,5,4,3,2,1 1,3,5,7,9 7,4 9 2 4 DONE5,ERROR4 5 8 7 7,6,5'
 
 select pg_temp.fill() as done \gset
 select is(pg_temp.answers(), :'right', 'the answers are right');
@@ -206,8 +209,8 @@ select is(:read_only_wrong, 0, 'a transaction that only reads can verify the job
 select is(current_setting('transaction_isolation'), 'repeatable read',
           'all of this is one REPEATABLE READ transaction');
 select is(array(select provolatile from pg_proc where pronamespace = 'batches'::regnamespace
-                   and proname in ('list_batches', 'count_batches', 'get_all_batches', 'current_user_id')),
-          array_fill('s'::"char", array[4]), 'the functions are stable');
+                   and proname in ('list_batches', 'count_batches', 'batch_facets', 'get_all_batches', 'current_user_id')),
+          array_fill('s'::"char", array[5]), 'the functions are stable');
 
 --
 -- The extension dropped and made again
@@ -260,6 +263,9 @@ begin
         tag => case when b & 8192 > 0 then 'tag-1' end,
         created_after => case when b & 16384 > 0 then '2025-01-01Z'::timestamptz end,
         created_before => case when b & 32768 > 0 then now() end);
+    elsif i % 10 = 1 then
+      n := (batches.batch_facets(status => case when b & 1 > 0 then '{DONE}'::batches.batch_status[] end,
+                                 min_jobs => case when b & 8 > 0 then 2 end) -> 'total')::bigint;
     elsif i % 10 = 0 then
       perform set_config('batches.user_id', 'ann', true);
       n := json_array_length(batches.get_all_batches(status => case when b & 1 > 0 then '{DONE}'::batches.batch_status[] end,
@@ -280,11 +286,11 @@ begin
 end $$;
 select pg_temp.call_often(4000) as found \gset warm_
 select sum(total_bytes) as bytes from pg_backend_memory_contexts \gset before_
-select pg_temp.call_often(100000) as found \gset many_
+select pg_temp.call_often(50000) as found \gset many_
 select sum(total_bytes) as bytes from pg_backend_memory_contexts \gset after_
-select cmp_ok(:many_found::bigint, '>', 50000::bigint, 'a hundred thousand calls found batches');
-select cmp_ok((:after_bytes - :before_bytes)::bigint, '<', 1048576::bigint,
-              'a hundred thousand calls leave no memory behind');
+select cmp_ok(:many_found::bigint, '>', 25000::bigint, 'fifty thousand calls found batches');
+select cmp_ok((:after_bytes - :before_bytes)::bigint, '<', 524288::bigint,
+              'fifty thousand calls leave no memory behind');
 create function pg_temp.fail_often(calls int) returns void language plpgsql as $$
 begin
   for i in 1 .. calls loop
@@ -310,10 +316,8 @@ select is(pg_temp.answers(), :'right', 'the answers are right after many calls')
 -- Many batches, and a statement that is canceled
 --
 
-set local session_replication_role = replica;
 insert into batches.batch (project_id, device_type, user_id, tags, backend_configuration)
-select pg_temp.p(), 'MANY', 'carl', array['t' || n % 100], repeat('x', 100) from generate_series(1, 200000) n;
-set local session_replication_role = origin;
+select pg_temp.p(), 'MANY', 'carl', array['t' || n % 100], repeat('x', 100) from generate_series(1, 60000) n;
 create function pg_temp.canceled(expression text) returns boolean language plpgsql as $$
 begin
   for i in 1 .. 1000 loop
@@ -336,8 +340,8 @@ set local batches.user_id = '';
 select is(:'canceled_list'::boolean, true, 'a long list can be canceled');
 select is(:'canceled_count'::boolean, true, 'a long count can be canceled');
 select is(:'canceled_document'::boolean, true, 'a long document can be canceled');
-select is(batches.count_batches(device_type => '{MANY}'), 200000::bigint, 'after a cancel a count is right');
-select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 200000::bigint,
+select is(batches.count_batches(device_type => '{MANY}'), 60000::bigint, 'after a cancel a count is right');
+select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 60000::bigint,
           'after a cancel a long list is complete');
 
 -- Workers share the reading of a large table, and with a sort each.
@@ -357,12 +361,12 @@ begin
 end $$;
 select matches(pg_temp.plan_of('select * from batches.batch order by parent_id desc, id desc limit 5'), 'Gather Merge.*Parallel Seq Scan',
                'workers can share the reading of the batches');
-select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 200000::bigint,
+select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 60000::bigint,
           'a list that workers read is complete');
 select is(array(select l.id from batches.list_batches(order_by => 'updated_at', "limit" => 50, "offset" => 10) l),
           array(select id from batches.batch order by updated_at desc, id desc limit 50 offset 10),
           'a list that workers read is in order');
-select is(batches.count_batches(device_type => '{MANY}', tag => 't7'), 2000::bigint, 'a count that workers make is right');
+select is(batches.count_batches(device_type => '{MANY}', tag => 't7'), 600::bigint, 'a count that workers make is right');
 set local batches.user_id = 'ann';
 select is(array(select (i->>'id')::uuid from batches.get_all_batches(order_by => 'updated_at', "limit" => 50) d,
                                              json_array_elements(d->'data') i),
