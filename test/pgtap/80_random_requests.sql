@@ -1,5 +1,5 @@
--- Random requests on random batches: by either engine, every row, its place, the total and the document are those of a
--- plain formulation of the parameters, and the job counts those of a recount.
+-- Random requests on random batches: by either engine, every row, its place, the total, the facets and the document are
+-- those of a plain formulation of the parameters, for many kinds of viewers, and the job counts those of a recount.
 --
 -- The seed is printed. PGOPTIONS='-c test.seed=123' repeats a run; -c test.requests=20000 makes a longer one. Fewer than
 -- 2000 requests may not try everything.
@@ -14,7 +14,7 @@ set local datestyle = 'ISO, YMD';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(10);
+select plan(14);
 
 select coalesce(nullif(current_setting('test.seed', true), '')::int,
                 (extract(epoch from clock_timestamp()) * 1000)::bigint % 1000000000) as seed,
@@ -99,6 +99,27 @@ update batches.job j set (project_id, batch_id) = (select project_id, id from ba
                                                     where id = (select pg_temp.pick(ids) from pg_temp.pool where j.id is not null))
  where pg_temp.chance(0.05);
 
+-- The totals follow all of this, too. Among batches without jobs some go to other projects.
+update batches.batch set status = pg_temp.pick(enum_range(null::batches.batch_status)), open = pg_temp.chance(0.5) where pg_temp.chance(0.1);
+update batches.batch set device_type = (select pg_temp.pick(devices) from pg_temp.pool where id is not null),
+                         queue_priority = pg_temp.pick(enum_range(null::batches.queue_priority)) where pg_temp.chance(0.05);
+update batches.batch b set project_id = (select pg_temp.pick(projects) from pg_temp.pool where b.id is not null)
+ where pg_temp.chance(0.3) and not exists (select from batches.job j where j.project_id = b.project_id and j.batch_id = b.id);
+delete from batches.batch where pg_temp.chance(0.05);
+
+-- Writers that meet leave several rows for the same project and device, and what is in one of them may be negative.
+do $$
+begin
+  set local session_replication_role = replica;
+  create temp table split on commit drop as
+    select t.id, t.project_id, t.device_type, array(select coalesce(x, 0) + pg_temp.upto(5) - 2 from unnest(t.n) with ordinality u (x, i) order by i) as first, t.n
+      from batches.batch_total t where pg_temp.chance(0.3);
+  update batches.batch_total t set n = s.first::bigint[] from split s where t.project_id = s.project_id and t.id = s.id;
+  insert into batches.batch_total (project_id, device_type, n)
+  select project_id, device_type, array(select nullif(coalesce(x, 0) - y, 0) from unnest(n, first) with ordinality u (x, y, i) order by i) from split;
+  set local session_replication_role = origin;
+end $$;
+
 -- Who is a member of what: a user of nothing, a user of everything, others of some projects.
 insert into batches.project_member (project_id, user_id)
 select project, member
@@ -106,11 +127,24 @@ select project, member
        (values ('one', 0.1), ('few', 0.3), ('many', 0.7), ('all', 2)) m (member, share)
  where pg_temp.chance(share);
 
+-- Roles: row-level security as it is made; the same without rights on the totals; with a policy that hides batches, and one
+-- that shows some of everybody's; and one that it does not bind.
 create role batches_test_reader;
-grant usage on schema batches to batches_test_reader;
-grant select on batches.batch, batches.job, batches.project_member to batches_test_reader;
+create role batches_test_uncounted;
+create role batches_test_restricted;
+create role batches_test_permitted;
+create role batches_test_analyst bypassrls;
+grant usage on schema batches
+   to batches_test_reader, batches_test_uncounted, batches_test_restricted, batches_test_permitted, batches_test_analyst;
+grant select on batches.batch, batches.batch_job_count, batches.job, batches.project_member
+   to batches_test_reader, batches_test_uncounted, batches_test_restricted, batches_test_permitted, batches_test_analyst;
+grant select on batches.batch_total to batches_test_reader, batches_test_restricted, batches_test_permitted, batches_test_analyst;
+create policy not_paused on batches.batch as restrictive for select to batches_test_restricted using (status <> 'PAUSED');
+select format('create policy some_projects on batches.%I for select to batches_test_permitted using (project_id = any (%L))',
+              name, (select projects[1:4] from pg_temp.pool))
+  from unnest(array['batch', 'batch_job_count', 'batch_total']) name \gexec
 
-analyze batches.batch, batches.job, batches.project_member;
+analyze batches.batch, batches.job, batches.batch_job_count, batches.batch_total, batches.project_member;
 
 --
 -- The plain formulation
@@ -132,6 +166,7 @@ analyze pg_temp.plain;
 
 create function pg_temp.plain_rows(
     projects uuid[],  -- those that the caller sees; null: all
+    hidden batches.batch_status,  -- of batches that the caller does not see; null: none
     id uuid[] default null, id__starts_with text default null, project_id uuid[] default null, user_id text[] default null,
     device_type text[] default null, status batches.batch_status[] default null, complete boolean default null,
     open boolean default null, min_jobs bigint default null, max_jobs bigint default null,
@@ -160,6 +195,7 @@ begin
   found := array(
     select p from pg_temp.plain p
      where (projects is null or p.project_id = any (projects))
+       and (hidden is null or p.status <> hidden)
        and (coalesce(cardinality(id), 0) = 0 or p.id = any (id))
        and (id__starts_with is null or left(p.id::text, length(id__starts_with)) = lower(id__starts_with))
        and (coalesce(cardinality(project_id), 0) = 0 or p.project_id = any (project_id))
@@ -217,6 +253,16 @@ create function pg_temp.plain_document(rows pg_temp.plain[], total bigint, start
     'pagination', jsonb_build_object('total', total, 'start', start, 'end', start + cardinality(rows)))
 $$;
 
+create function pg_temp.plain_facets(rows pg_temp.plain[]) returns jsonb language sql as $$
+  select jsonb_build_object(
+    'total', cardinality(rows),
+    'status', (select coalesce(jsonb_object_agg(v, n), '{}') from (select status as v, count(*) as n from unnest(rows) group by 1) g),
+    'open', (select coalesce(jsonb_object_agg(v, n), '{}') from (select open as v, count(*) as n from unnest(rows) group by 1) g),
+    'device_type', (select coalesce(jsonb_object_agg(v, n), '{}') from (select device_type as v, count(*) as n from unnest(rows) group by 1) g),
+    'queue_priority', (select coalesce(jsonb_object_agg(v, n), '{}') from (select queue_priority as v, count(*) as n from unnest(rows) group by 1) g),
+    'project_id', (select coalesce(jsonb_object_agg(v, n), '{}') from (select project_id as v, count(*) as n from unnest(rows) group by 1) g))
+$$;
+
 --
 -- The requests
 --
@@ -270,17 +316,21 @@ declare
   names constant text[] := array[
     'id', 'id__starts_with', 'project_id', 'user_id', 'device_type', 'status', 'complete', 'open', 'min_jobs', 'max_jobs',
     'start_date', 'end_date', 'queue_priority', 'tag', 'created_after', 'created_before'];
+  -- What totals can tell alone
+  cell_names constant text[] := array['project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority'];
   orders constant text[] := array[
     'created_at', 'updated_at', 'start_datetime', 'end_datetime', 'id', 'status', 'open', 'complete', 'priority',
     'device_type', 'user_id', 'project_id', 'jobs_count', 'queue_priority'];
   pool pg_temp.pool;
   share float8;
   page_limit bigint;
+  only_cells boolean;
 begin
   select * into strict pool from pg_temp.pool;
   for i in 1 .. current_setting('test.requests')::int loop
     -- Most requests have few filters, some have all.
     share := pg_temp.pick(array[0, 0, 1, 1, 1, 1, 2, 2, 3, 5, 16]) / 16.0;
+    only_cells := pg_temp.chance(0.2);
     page_limit := case when pg_temp.chance(0.1) then 1 else 1 + pg_temp.upto(100) end;
     insert into pg_temp.request
     select i, who, role, filters, ordering, "offset",
@@ -293,9 +343,10 @@ begin
                      case when "offset" > 0 or pg_temp.chance(0.5) then '"offset" => ' || "offset" end)
       from (select case when pg_temp.chance(0.5) then ''
                         else pg_temp.pick(array['nobody', 'one', 'few', 'many', 'all']) end as who,
-                   pg_temp.pick(array['none', 'none', 'batches_test_reader']) as role,
-                   (select string_agg(pg_temp.random_filter(name, pool), ', ') from unnest(names) name
-                     where pg_temp.chance(share)) as filters,
+                   pg_temp.pick(array['none', 'none', 'batches_test_analyst', 'batches_test_reader', 'batches_test_reader',
+                                      'batches_test_uncounted', 'batches_test_restricted', 'batches_test_permitted']) as role,
+                   (select string_agg(pg_temp.random_filter(name, pool), ', ') from unnest(case when only_cells then cell_names else names end) name
+                     where pg_temp.chance(case when only_cells then 0.3 else share end)) as filters,
                    concat_ws(', ',
                      case when pg_temp.chance(0.03) then 'order_by => null'
                           when pg_temp.chance(0.95) then format('order_by => %L', pg_temp.pick(orders)) end,
@@ -322,8 +373,17 @@ create table pg_temp.mismatch (n int, what text, call text, answer text, plain t
 create function pg_temp.projects_of(who text, role text) returns uuid[] language sql as $$
   select case
     when who <> '' then array(select m.project_id from batches.project_member m where m.user_id = who)
-    when role <> 'none' then '{}'
+    when role = 'batches_test_permitted' then (select projects[1:4] from pg_temp.pool)
+    when role not in ('none', 'batches_test_analyst') then '{}'
   end
+$$;
+create function pg_temp.hidden_from(role text) returns batches.batch_status language sql as $$
+  select case when role = 'batches_test_restricted' then 'PAUSED'::batches.batch_status end
+$$;
+-- Indexes read what row-level security leaves to one user, as it is made; what other policies show is left to SQL.
+create function pg_temp.engine_for(engine text, who text, role text) returns text language sql as $$
+  select case when engine = 'sql' or role in ('none', 'batches_test_analyst')
+                or (who <> '' and role in ('batches_test_reader', 'batches_test_uncounted')) then engine else 'auto' end
 $$;
 
 do $$
@@ -336,6 +396,7 @@ declare
   plains text[];
   answered bigint;
   document json;
+  facets jsonb;
   found pg_temp.plain[];
   list_page pg_temp.plain[];
   document_found pg_temp.plain[];
@@ -344,22 +405,21 @@ declare
 begin
   for r in select * from pg_temp.request order by n loop
     filters_and_order := concat_ws(', ', r.filters, nullif(r.ordering, ''));
-    execute format('select pg_temp.plain_rows(%s)', concat_ws(', ', '$1', nullif(filters_and_order, '')))
-       into found using pg_temp.projects_of(r.who, r.role);
+    execute format('select pg_temp.plain_rows(%s)', concat_ws(', ', '$1', '$2', nullif(filters_and_order, '')))
+       into found using pg_temp.projects_of(r.who, r.role), pg_temp.hidden_from(r.role);
     document_found := found;
     if r.who <> r.document_who then
-      execute format('select pg_temp.plain_rows(%s)', concat_ws(', ', '$1', nullif(filters_and_order, '')))
-         into document_found using pg_temp.projects_of(r.document_who, r.role);
+      execute format('select pg_temp.plain_rows(%s)', concat_ws(', ', '$1', '$2', nullif(filters_and_order, '')))
+         into document_found using pg_temp.projects_of(r.document_who, r.role), pg_temp.hidden_from(r.role);
     end if;
     list_page := array(select (f.*)::pg_temp.plain from unnest(found) f limit r.list_limit offset r."offset");
     document_page := array(select (f.*)::pg_temp.plain from unnest(document_found) f limit r.document_limit offset r."offset");
     insert into pg_temp.outcome values (r.n, cardinality(found), cardinality(list_page), cardinality(document_found),
                                         cardinality(document_page));
 
-    -- Without a user, row-level security leaves a role nothing that an index could tell.
     foreach engine in array array['index', 'sql'] loop
-      perform set_config('batches.user_id', r.who, true), set_config('role', r.role, true),
-              set_config('batches.scan', case when r.who <> '' or r.role = 'none' then engine else 'auto' end, true);
+      perform set_config('batches.scan', pg_temp.engine_for(engine, r.who, r.role), true);
+      perform set_config('batches.user_id', r.who, true), set_config('role', r.role, true);
       call := format('batches.list_batches(%s)', concat_ws(', ', nullif(filters_and_order, ''), nullif(r.list_window, '')));
       execute format('select array(select l::text from %s l)', call) into answers;
       perform set_config('role', 'none', true);
@@ -377,8 +437,17 @@ begin
         insert into pg_temp.mismatch values (r.n, engine || ' count', call, answered::text, cardinality(found)::text);
       end if;
 
-      perform set_config('batches.user_id', r.document_who, true), set_config('role', r.role, true),
-              set_config('batches.scan', engine, true);
+      perform set_config('role', r.role, true);
+      call := format('batches.batch_facets(%s)', r.filters);
+      execute 'select ' || call into facets;
+      perform set_config('role', 'none', true);
+      plain := pg_temp.plain_facets(found);
+      if facets is distinct from plain then
+        insert into pg_temp.mismatch values (r.n, engine || ' facets', call, facets::text, plain::text);
+      end if;
+
+      perform set_config('batches.scan', pg_temp.engine_for(engine, r.document_who, r.role), true);
+      perform set_config('batches.user_id', r.document_who, true), set_config('role', r.role, true);
       call := format('batches.get_all_batches(%s)',
                      concat_ws(', ', nullif(filters_and_order, ''), nullif(r.document_window, '')));
       execute 'select ' || call into document;
@@ -401,17 +470,20 @@ begin
 end $$;
 
 select diag(format(E'request %s as user "%s", role %s, seed %s\n%s\nanswered: %s\nplain:    %s', m.n,
-                   case m.what when 'document' then r.document_who else r.who end, r.role, :seed, m.call,
+                   case when m.what ~ 'document' then r.document_who else r.who end, r.role, :seed, m.call,
                    left(m.answer, 1500), left(m.plain, 1500)))
   from pg_temp.mismatch m join pg_temp.request r using (n) order by n, what;
 
-select is((select count(*) from pg_temp.mismatch where what = 'list'), 0::bigint,
+select is((select count(*) from pg_temp.mismatch where what ~ ' list$'), 0::bigint,
           'every list has the rows of the plain formulation, in its order');
-select is((select count(*) from pg_temp.mismatch where what = 'count'), 0::bigint,
+select is((select count(*) from pg_temp.mismatch where what ~ ' count$'), 0::bigint,
           'every count is that of the plain formulation');
-select is((select count(*) from pg_temp.mismatch where what = 'document'), 0::bigint,
+select is((select count(*) from pg_temp.mismatch where what ~ ' document$'), 0::bigint,
           'every document has the items, the total and the page of the plain formulation');
-select is_empty('select * from batches.verify_job_counts()', 'the job counts are those of a recount');
+select is((select count(*) from pg_temp.mismatch where what ~ ' facets$'), 0::bigint,
+          'all facets are those of the plain formulation');
+select is((select count(*) from pg_temp.mismatch), 0::bigint, 'nothing else is another thing either');
+select is_empty('select * from batches.verify_counts()', 'the job counts and the totals are those of a recount');
 
 -- The requests were worth making.
 select is((select count(*) from pg_temp.outcome), :requests::bigint, 'every request was made');
@@ -421,6 +493,13 @@ select cmp_ok((select count(*) from pg_temp.outcome where document_rows > 1 and 
               (:requests / 20)::bigint, 'many documents are a part of what there is');
 select cmp_ok((select count(*) from pg_temp.outcome where total = 0), '>', (:requests / 20)::bigint,
               'many requests find nothing');
+select cmp_ok((select count(*) from pg_temp.outcome o join pg_temp.request r using (n)
+                where o.total > 0 and r.role in ('none', 'batches_test_reader', 'batches_test_analyst')
+                  and not exists (select from regexp_matches(r.filters, '(\w+) => ''', 'g') f
+                                   where f[1] not in ('project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority'))),
+              '>', (:requests / 10)::bigint, 'many requests find what totals can tell');
+select is((select count(distinct (r.role, r.who = '')) from pg_temp.outcome o join pg_temp.request r using (n) where o.total > 1), 9::bigint,
+          'every role has found batches, with a user and without one where it may');
 select is((select count(distinct (order_by[1], direction[1]))
              from pg_temp.request r join pg_temp.outcome o using (n),
                   regexp_match(ordering, 'order_by => ''(\w+)''') order_by,
