@@ -31,10 +31,13 @@ create table bench.request (
   name text primary key,
   user_id text not null,
   arguments text[] not null default '{}', -- of our functions
-  conditions text[] not null default '{}', -- the same in SQL, with the columns of batch
+  conditions text[] not null default '{}', -- the same in SQL, with the columns of batch,
+  count_conditions text[] not null default '{}', -- and with those of batch_job_count
   order_by text not null default 'created_at',
   descending boolean not null default true,
   page_offset integer not null default 0,
+  kinds text[] not null default '{total,page}', -- what is asked for: see bench/run
+  churned boolean not null default false, -- asked beside writers too
   random boolean not null default false
 );
 
@@ -47,14 +50,20 @@ insert into bench.request (name, user_id, arguments, conditions) values
   ('rare status, 50 projects', 'fifty', array[$$status => '{RUNNING}'$$], array[$$status = 'RUNNING'$$]),
   ('rare status, everything', 'thousand', array[$$status => '{RUNNING}'$$], array[$$status = 'RUNNING'$$]),
   ('rare status, largest project', 'large', array[$$status => '{RUNNING}'$$], array[$$status = 'RUNNING'$$]),
-  ('min_jobs 30', 'fifty', array[$$min_jobs => 30$$], array[$$jobs_count >= 30$$]),
-  ('max_jobs 0', 'fifty', array[$$max_jobs => 0$$], array[$$jobs_count <= 0$$]),
+  ('device, 1,000 projects', 'thousand', array[$$device_type => '{EMU_TN}'$$], array[$$device_type = 'EMU_TN'$$]),
+  ('status and device', 'fifty', array[$$status => '{ERROR}'$$, $$device_type => '{EMU_TN}'$$],
+   array[$$status = 'ERROR'$$, $$device_type = 'EMU_TN'$$]),
   ('tag, rare', 'fifty', array[$$tag => 'golden'$$], array[$$tags @> array['golden']$$]),
   ('tag, common', 'fifty', array[$$tag => 'benchmark'$$], array[$$tags @> array['benchmark']$$]),
   ('a day', 'fifty', array[$$start_date => '2025-01-15Z', end_date => '2025-01-16Z'$$],
    array[$$start_datetime >= '2025-01-15Z'$$, $$end_datetime <= '2025-01-16Z'$$]),
   ('a year', 'fifty', array[$$start_date => '2024-07-01Z', end_date => '2025-07-01Z'$$],
    array[$$start_datetime >= '2024-07-01Z'$$, $$end_datetime <= '2025-07-01Z'$$]);
+
+-- Below 128 a size class holds one number of jobs, so that the index alone tells.
+insert into bench.request (name, user_id, arguments, count_conditions) values
+  ('min_jobs 30', 'fifty', array[$$min_jobs => 30$$], array[$$c.size_class >= 30$$]),
+  ('max_jobs 0', 'fifty', array[$$max_jobs => 0$$], array[$$c.size_class <= 0$$]);
 
 insert into bench.request (name, user_id, arguments, conditions)
   select 'one user', 'fifty', array[format('user_id => array[%L]', user_id)], array[format('user_id = %L', user_id)]
@@ -78,6 +87,11 @@ insert into bench.request (name, user_id, order_by)
 insert into bench.request (name, user_id, page_offset) values
   ('offset 1,000', 'thousand', 1000), ('offset 100,000', 'thousand', 100000);
 
+update bench.request set kinds = kinds || '{count,facets}'
+ where name like 'newest, %' or name in ('rare status, 50 projects', 'device, 1,000 projects', 'min_jobs 30', 'tag, rare');
+update bench.request set churned = true
+ where 'count' = any (kinds) or name in ('status and device', 'order_by updated_at');
+
 -- Random requests: whom, which filters, which order, which page.
 create function bench.pick(what text[]) returns text language sql volatile
   return what[1 + floor(random() * cardinality(what))];
@@ -91,10 +105,12 @@ declare
   time text;
   arguments text[];
   conditions text[];
+  count_conditions text[];
 begin
   for n in 1 .. 1000 loop
     arguments := '{}';
     conditions := '{}';
+    count_conditions := '{}';
     foreach filter in array filters loop
       continue when random() > 0.15;
       time := to_char('2024-01-01Z'::timestamptz + random() * interval '2 years', 'YYYY-MM-DD"Z"');
@@ -119,10 +135,10 @@ begin
           conditions := conditions || format('queue_priority = any (%L)', value);
         when 'min_jobs' then
           value := floor(random() * 31);
-          conditions := conditions || format('jobs_count >= %s', value);
+          count_conditions := count_conditions || format('c.size_class >= %s', value);
         when 'max_jobs' then
           value := floor(random() * 31);
-          conditions := conditions || format('jobs_count <= %s', value);
+          count_conditions := count_conditions || format('c.size_class <= %s', value);
         when 'start_date' then
           value := time;
           conditions := conditions || format('start_datetime >= %L', value);
@@ -141,8 +157,8 @@ begin
       end case;
       arguments := arguments || format('%s => %L', filter, value);
     end loop;
-    insert into bench.request (name, user_id, arguments, conditions, order_by, descending, page_offset, random)
-      values ('random ' || n, bench.pick('{small,middle,large,fifty,thousand}'), arguments, conditions, bench.pick(orders),
+    insert into bench.request (name, user_id, arguments, conditions, count_conditions, order_by, descending, page_offset, random)
+      values ('random ' || n, bench.pick('{small,middle,large,fifty,thousand}'), arguments, conditions, count_conditions, bench.pick(orders),
               random() < 0.7, case when random() < 0.1 then floor(random() * 5000) else 0 end, true);
   end loop;
 end $$;
@@ -152,50 +168,89 @@ create table bench.document (number integer primary key, document text);
 create table bench.page as select 0 as number, * from batches.list_batches("limit" => 1) with no data;
 create index on bench.page (number);
 
+create function bench.filters(r bench.request) returns text language sql stable
+  return array_to_string(r.arguments, ', ');
 create function bench.arguments(r bench.request) returns text language sql stable
-  return array_to_string(r.arguments || array[format('order_by => %L', r.order_by),
-                           format('order_by_direction => %L', case when r.descending then 'DESC' else 'ASC' end),
-                           format('"offset" => %s', r.page_offset)], ', ');
+  return concat_ws(', ', nullif(bench.filters(r), ''), format('order_by => %L', r.order_by),
+                   format('order_by_direction => %L', case when r.descending then 'DESC' else 'ASC' end),
+                   format('"offset" => %s', r.page_offset));
 
 -- What a contender runs: a function of ours, the stored document, or a text of bench/peers
--- with the request in its places.
+-- with the request in its places. Null where that form is not for this request.
 create function bench.statement(r bench.request, contender text, template text default null) returns text
   language plpgsql stable as $$
 declare
   direction constant text := case when r.descending then 'desc' else 'asc' end;
-  key constant text := case r.order_by when 'complete' then '(not open)' else r.order_by end;
-  projects constant text := (
-    select case count(*) when 1 then quote_literal(min(project_id::text)) else quote_literal(array_agg(project_id)) || '::uuid[]' end
-      from bench.member m where m.user_id = r.user_id);
-  condition text;
+  counted constant boolean := r.count_conditions <> '{}'; -- which batches match is for their jobs to say
+  projects constant uuid[] := array(select project_id from bench.member m where m.user_id = r.user_id);
+  project constant text := case cardinality(projects) when 1 then format('= %L', projects[1]) else format('= any (%L::uuid[])', projects) end;
+  place text;
+  value text;
 begin
-  if contender = 'document' then
-    return format('select batches.get_all_batches(%s);', bench.arguments(r));
-  elsif contender = 'rows' then
-    return format('select * from batches.list_batches(%s);', bench.arguments(r));
-  elsif contender = 'stored_document' then
-    return format('select document from bench.document where number = %s;', r.number);
-  elsif contender = 'stored_rows' then
-    return format('select * from bench.page where number = %s;', r.number);
+  case contender
+    when 'document' then
+      return format('select batches.get_all_batches(%s);', bench.arguments(r));
+    when 'rows' then
+      return format('select * from batches.list_batches(%s);', bench.arguments(r));
+    when 'count' then
+      return format('select batches.count_batches(%s);', bench.filters(r));
+    when 'facets' then
+      return format('select batches.batch_facets(%s);', bench.filters(r));
+    when 'stored_document' then
+      return format('select document from bench.document where number = %s;', r.number);
+    when 'stored_rows' then
+      return format('select * from bench.page where number = %s;', r.number);
+    else
+      null;
+  end case;
+  if template like '%@projects@%' and (cardinality(projects) = 1 or r.order_by = 'jobs_count')
+     or template like '%@count_condition@%' and not counted and r.order_by <> 'jobs_count' then
+    return null;
   end if;
-  condition := array_to_string(
-    (case when projects like '%uuid[]' then 'batch.project_id = any (' || projects || ')' else 'batch.project_id = ' || projects end)
-    || r.conditions, ' and ');
-  return replace(replace(replace(replace(replace(regexp_replace(template, '^--[^\n]*\n', ''),
-    '@condition@', condition),
-    '@order@', format('%s %s, id %s', key, direction, direction)),
-    '@item_order@', format('%s %s, item.id %s', case r.order_by when 'complete' then '(not item.open)' else 'item.' || key end,
-                           direction, direction)),
-    '@offset@', r.page_offset::text),
-    '@projects@', case when projects like '%uuid[]' then projects else 'array[' || projects || '::uuid]' end) || ';';
+  template := regexp_replace(template, '^(--[^\n]*\n)*', '') || ';';
+  for place, value in values
+    -- Where a page starts from batches, the counts that it needs are looked up by key, batch by batch:
+    -- with a plain join the planner may read both tables whole.
+    ('from', 'batches.batch' || case when counted or r.order_by = 'jobs_count' then
+       ' cross join lateral (select * from batches.batch_job_count c where c.project_id = batch.project_id and c.batch_id = batch.id limit 1) c'
+       else '' end),
+    ('condition', array_to_string(('batch.project_id ' || project) || r.conditions || r.count_conditions, ' and ')),
+    ('count_condition', array_to_string(('c.project_id ' || project) || r.count_conditions, ' and ')),
+    ('batch_condition', coalesce(nullif(array_to_string(r.conditions, ' and '), ''), 'true')),
+    -- How all that match are read for a total. The planner leaves out a left join that nothing is taken from.
+    ('matching', case when counted then
+       format('batches.batch_job_count c left join batches.batch on batch.project_id = c.project_id and batch.id = c.batch_id where %s',
+              array_to_string(('c.project_id ' || project) || r.conditions || r.count_conditions, ' and '))
+       else format('batches.batch where %s', array_to_string(('batch.project_id ' || project) || r.conditions, ' and ')) end),
+    ('order', format(case r.order_by when 'complete' then '(not open) %1$s, id %1$s'
+                       when 'jobs_count' then 'c.size_class %1$s, c.jobs_count %1$s, id %1$s' else r.order_by || ' %1$s, id %1$s' end, direction)),
+    -- By the columns of batch_job_count, in which these rows can be sorted before their batches are looked up
+    ('count_order', format(case r.order_by when 'jobs_count' then 'c.size_class %1$s, c.jobs_count %1$s, c.batch_id %1$s'
+                             when 'complete' then '(not open) %1$s, id %1$s' else 'batch.' || r.order_by || ' %1$s, id %1$s' end, direction)),
+    ('item_order', format(case r.order_by when 'complete' then '(not item.open) %1$s, item.id %1$s'
+                            else 'item.' || r.order_by || ' %1$s, item.id %1$s' end, direction)),
+    ('offset', r.page_offset::text),
+    ('projects', format('%L::uuid[]', projects)),
+    -- The counts of a page's row, as the document has them and as they are stored
+    ('counts', $counts$c.jobs_count, json_strip_nulls(json_build_object('PENDING', nullif(c.pending_jobs, 0), 'RUNNING', nullif(c.running_jobs, 0),
+      'DONE', nullif(c.done_jobs, 0), 'ERROR', nullif(c.error_jobs, 0), 'CANCELED', nullif(c.canceled_jobs, 0),
+      'CANCELING', nullif(c.canceling_jobs, 0))) as jobs_count_per_status$counts$),
+    ('stored_counts', 'c.jobs_count, c.pending_jobs, c.running_jobs, c.done_jobs, c.error_jobs, c.canceled_jobs, c.canceling_jobs')
+  loop
+    template := replace(template, '@' || place || '@', value);
+  end loop;
+  return template;
 end $$;
 
--- Stores what is finished of a request, whose user is the session's.
-create procedure bench.store(number integer) language plpgsql as $$
+-- Stores what is finished.
+do $$
 declare
-  stored bench.request := (select r from bench.request r where r.number = store.number);
+  r bench.request;
 begin
-  execute format('insert into bench.document %s', replace(bench.statement(stored, 'document'), 'select ', format('select %s, ', number)));
-  execute format('insert into bench.page %s', replace(bench.statement(stored, 'rows'), 'select ', format('select %s, ', number)));
-  analyze bench.page;
+  for r in select * from bench.request where not random loop
+    perform set_config('batches.user_id', 'bench-' || r.user_id, true);
+    execute format('insert into bench.document %s', replace(bench.statement(r, 'document'), 'select ', format('select %s, ', r.number)));
+    execute format('insert into bench.page %s', replace(bench.statement(r, 'rows'), 'select ', format('select %s, ', r.number)));
+  end loop;
 end $$;
+vacuum (analyze) bench.document, bench.page;

@@ -2,9 +2,10 @@
 -- jobs, over the years 2024 and 2025. Run it in a database where
 -- batches.create_tables() was called, as the owner of the tables:
 --
---   psql -d demo -v batches=10000 -v seed=1 -f examples/sample_data.sql
+--   psql -d demo -v batches=10000 -v jobs=10 -v seed=1 -f examples/sample_data.sql
 --
--- The same size and seed always give the same rows.
+-- "jobs" is about how many a batch has on average, 1 to 20. The same values always
+-- give the same rows.
 
 \set saved_on_error_stop :ON_ERROR_STOP
 \set saved_quiet :QUIET
@@ -14,15 +15,22 @@
 \else
   \set batches 10000
 \endif
+\if :{?jobs}
+\else
+  \set jobs 10
+\endif
 \if :{?seed}
 \else
   \set seed 1
 \endif
 
-select :batches < 1 as too_few,
+select :batches < 1 as too_few, :jobs not between 1 and 20 as bad_jobs,
        exists (select from batches.batch union all select from batches.project_member) as loaded \gset
 \if :too_few
   do $$ begin raise exception 'batches must be 1 or more'; end $$;
+\endif
+\if :bad_jobs
+  do $$ begin raise exception 'jobs must be 1 to 20'; end $$;
 \endif
 \if :loaded
   do $$ begin raise exception 'the tables have rows already: truncate them, or take a new database'; end $$;
@@ -38,7 +46,7 @@ create function pg_temp.chance_uuid(kind text, n bigint, k bigint default 0) ret
   return md5(concat_ws(' ', kind, :seed, n, k))::uuid;
 
 -- What to do for the batches first .. last of total. Returns the progress.
-create function pg_temp.load_batches(first bigint, last bigint, total bigint, projects bigint) returns text
+create function pg_temp.load_batches(first bigint, last bigint, total bigint, projects bigint, jobs double precision) returns text
   language plpgsql
 as $$
 begin
@@ -89,9 +97,9 @@ begin
               when d < 0.85 then 'EMU_MPS'
               when d < 0.95 then 'EMU_SV'
               else 'EMU_TN' end,
-         -- 0 to 30 jobs, 10 on average; a batch that ended well has one at least
+         -- 0 to 30 jobs; a batch that ended well has one at least
          case when status in ('PENDING', 'CANCELED') and pg_temp.chance(n, 8) < 0.2 then 0
-              else 1 + floor(30 * pg_temp.chance(n, 9) ^ 2)::int end
+              else 1 + floor(30 * pg_temp.chance(n, 9) ^ (30 / load_batches.jobs - 1))::int end
     from ended e
     join pg_temp.project p on p.number = e.project
    cross join pg_temp.chance(e.n, 10) as d;
@@ -141,8 +149,8 @@ begin
               else 'PENDING' end::batches.job_status,
          created_at, coalesce(end_datetime, start_datetime, created_at)
     from pg_temp.chunk c
-   cross join lateral (select floor(jobs * pg_temp.chance(n, 40))::int) as progress (done)
-   cross join generate_series(1, jobs) as k
+   cross join lateral (select floor(c.jobs * pg_temp.chance(n, 40))::int) as progress (done)
+   cross join generate_series(1, c.jobs) as k
    order by n, k;
 
   return format('loaded %s of %s batches', last, total);
@@ -177,14 +185,12 @@ insert into batches.project_member (project_id, user_id)
 -- One transaction for each chunk: a tenth of the whole, 1000 to 10000 batches.
 -- COPY prints the progress as it is, whatever psql's output format.
 select least(10000, greatest(1000, :batches / 10)) as chunk \gset
-select format('copy (select pg_temp.load_batches(%s, %s, %s, %s)) to stdout',
-              first, least(first + :chunk - 1, :batches), :batches, :projects)
+select format('copy (select pg_temp.load_batches(%s, %s, %s, %s, %s)) to stdout',
+              first, least(first + :chunk - 1, :batches), :batches, :projects, :jobs)
   from generate_series(1, :batches, :chunk) as first
  order by first \gexec
 
--- Each batch got its jobs, and thereby another entry in each index, after it was inserted.
-reindex table batches.batch;
-vacuum (analyze) batches.batch, batches.job, batches.project_member;
+vacuum (analyze) batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
 
 drop table pg_temp.chunk, pg_temp.project;
 drop function pg_temp.load_batches, pg_temp.chance_uuid, pg_temp.chance;

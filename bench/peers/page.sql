@@ -1,13 +1,9 @@
--- A page without its total, as rows.
-select b.*, c.jobs_count_per_status
-  from (select *
-          from batches.batch
+-- A page without its total, as rows: the page first, then the stored counts of its rows.
+select b.*, @stored_counts@
+  from (select batch.*
+          from @from@
          where @condition@
          order by @order@
          limit 100 offset @offset@) b
- cross join lateral (
-   select json_object_agg(s.status, s.n) as jobs_count_per_status
-     from (select j.status, count(*) as n from batches.job j
-            where j.project_id = b.project_id and j.batch_id = b.id
-            group by j.status) s) c
+  join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id
  order by @order@

@@ -3,8 +3,8 @@ with page as materialized (
   select b.*
     from unnest(@projects@) as p (project_id)
    cross join lateral (
-     select *
-       from batches.batch
+     select batch.*
+       from @from@
       where batch.project_id = p.project_id and @condition@
       order by @order@
       limit @offset@ + 100) b
@@ -13,12 +13,8 @@ with page as materialized (
 )
 select json_build_object('status', 'success', 'message', 'OK.', 'code', '200',
          'data', coalesce(json_agg(row_to_json(item) order by @item_order@), '[]'),
-         'pagination', json_build_object('total', (select count(*) from batches.batch where @condition@),
+         'pagination', json_build_object('total', (select count(*) from @matching@),
                                          'start', @offset@, 'end', @offset@ + count(*)))
-  from (select b.*, c.jobs_count_per_status
+  from (select b.*, @counts@
           from page b
-         cross join lateral (
-           select json_object_agg(s.status, s.n) as jobs_count_per_status
-             from (select j.status, count(*) as n from batches.job j
-                    where j.project_id = b.project_id and j.batch_id = b.id
-                    group by j.status) s) c) item
+          join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id) item

@@ -1,18 +1,14 @@
--- A page without its total, as rows, with the first rows of each project by themselves.
-select b.*, c.jobs_count_per_status
+-- As page, with the first rows of each project by themselves: each is an ordered index scan.
+select b.*, @stored_counts@
   from (select b.*
           from unnest(@projects@) as p (project_id)
          cross join lateral (
-           select *
-             from batches.batch
+           select batch.*
+             from @from@
             where batch.project_id = p.project_id and @condition@
             order by @order@
             limit @offset@ + 100) b
          order by @order@
          limit 100 offset @offset@) b
- cross join lateral (
-   select json_object_agg(s.status, s.n) as jobs_count_per_status
-     from (select j.status, count(*) as n from batches.job j
-            where j.project_id = b.project_id and j.batch_id = b.id
-            group by j.status) s) c
+  join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id
  order by @order@

@@ -1,0 +1,2 @@
+-- The total alone.
+select count(*) from @matching@
