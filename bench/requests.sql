@@ -175,8 +175,8 @@ create function bench.arguments(r bench.request) returns text language sql stabl
                    format('order_by_direction => %L', case when r.descending then 'DESC' else 'ASC' end),
                    format('"offset" => %s', r.page_offset));
 
--- What a contender runs: a function of ours, the stored document, or a text of bench/peers
--- with the request in its places. Null where that form is not for this request.
+-- What a contender runs: a function of ours, what is stored, or a peer's text of bench/peers with
+-- the request in its places. Null where that form is not for this request.
 create function bench.statement(r bench.request, contender text, template text default null) returns text
   language plpgsql stable as $$
 declare
@@ -184,6 +184,8 @@ declare
   counted constant boolean := r.count_conditions <> '{}'; -- which batches match is for their jobs to say
   projects constant uuid[] := array(select project_id from bench.member m where m.user_id = r.user_id);
   project constant text := case cardinality(projects) when 1 then format('= %L', projects[1]) else format('= any (%L::uuid[])', projects) end;
+  key constant text := case r.order_by when 'complete' then '(not batch.open)'
+                         when 'jobs_count' then format('c.size_class %s, c.jobs_count', direction) else 'batch.' || r.order_by end;
   place text;
   value text;
 begin
@@ -203,17 +205,15 @@ begin
     else
       null;
   end case;
-  if template like '%@projects@%' and (cardinality(projects) = 1 or r.order_by = 'jobs_count')
-     or template like '%@count_condition@%' and not counted and r.order_by <> 'jobs_count' then
+  if contender = 'page_by_project' and (cardinality(projects) = 1 or r.order_by = 'jobs_count')
+     or contender = 'page_from_counts' and not counted and r.order_by <> 'jobs_count'
+     or contender = 'page_from_batches' and (not counted or r.order_by = 'jobs_count') then
     return null;
   end if;
   template := regexp_replace(template, '^(--[^\n]*\n)*', '') || ';';
   for place, value in values
-    -- Where a page starts from batches, the counts that it needs are looked up by key, batch by batch:
-    -- with a plain join the planner may read both tables whole.
     ('from', 'batches.batch' || case when counted or r.order_by = 'jobs_count' then
-       ' cross join lateral (select * from batches.batch_job_count c where c.project_id = batch.project_id and c.batch_id = batch.id limit 1) c'
-       else '' end),
+       ' join batches.batch_job_count c on c.project_id = batch.project_id and c.batch_id = batch.id' else '' end),
     ('condition', array_to_string(('batch.project_id ' || project) || r.conditions || r.count_conditions, ' and ')),
     ('count_condition', array_to_string(('c.project_id ' || project) || r.count_conditions, ' and ')),
     ('batch_condition', coalesce(nullif(array_to_string(r.conditions, ' and '), ''), 'true')),
@@ -222,13 +222,11 @@ begin
        format('batches.batch_job_count c left join batches.batch on batch.project_id = c.project_id and batch.id = c.batch_id where %s',
               array_to_string(('c.project_id ' || project) || r.conditions || r.count_conditions, ' and '))
        else format('batches.batch where %s', array_to_string(('batch.project_id ' || project) || r.conditions, ' and ')) end),
-    ('order', format(case r.order_by when 'complete' then '(not open) %1$s, id %1$s'
-                       when 'jobs_count' then 'c.size_class %1$s, c.jobs_count %1$s, id %1$s' else r.order_by || ' %1$s, id %1$s' end, direction)),
-    -- By the columns of batch_job_count, in which these rows can be sorted before their batches are looked up
-    ('count_order', format(case r.order_by when 'jobs_count' then 'c.size_class %1$s, c.jobs_count %1$s, c.batch_id %1$s'
-                             when 'complete' then '(not open) %1$s, id %1$s' else 'batch.' || r.order_by || ' %1$s, id %1$s' end, direction)),
-    ('item_order', format(case r.order_by when 'complete' then '(not item.open) %1$s, item.id %1$s'
-                            else 'item.' || r.order_by || ' %1$s, item.id %1$s' end, direction)),
+    ('order', format('%2$s %1$s, batch.id %1$s', direction, key)),
+    -- Of batch_job_count alone, so that its rows can be sorted before their batches are looked up
+    ('count_order', format('%2$s %1$s, %3$s %1$s', direction, key, case r.order_by when 'jobs_count' then 'c.batch_id' else 'batch.id' end)),
+    ('item_order', format('%2$s %1$s, item.id %1$s', direction,
+                          case r.order_by when 'jobs_count' then 'item.jobs_count' else replace(key, 'batch.', 'item.') end)),
     ('offset', r.page_offset::text),
     ('projects', format('%L::uuid[]', projects)),
     -- The counts of a page's row, as the document has them and as they are stored

@@ -1,13 +1,13 @@
 -- As page_then_count, with the first rows of each project by themselves: each is an ordered index scan.
 with page as materialized (
-  select b.*
+  select batch.*
     from unnest(@projects@) as p (project_id)
    cross join lateral (
      select batch.*
        from @from@
       where batch.project_id = p.project_id and @condition@
       order by @order@
-      limit @offset@ + 100) b
+      limit @offset@ + 100) batch
    order by @order@
    limit 100 offset @offset@
 )

@@ -3,7 +3,7 @@
 -- reading batches first.
 with page as materialized (
   select batch.*, @counts@
-   from batches.batch_job_count c
+    from batches.batch_job_count c
    cross join lateral (
      select * from batches.batch where batch.project_id = c.project_id and batch.id = c.batch_id limit 1) batch
    where @count_condition@ and @batch_condition@

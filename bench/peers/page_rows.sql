@@ -1,9 +1,9 @@
 -- A page without its total, as rows: the page first, then the stored counts of its rows.
-select b.*, @stored_counts@
+select batch.*, @stored_counts@
   from (select batch.*
           from @from@
          where @condition@
          order by @order@
-         limit 100 offset @offset@) b
-  join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id
+         limit 100 offset @offset@) batch
+  join batches.batch_job_count c on c.project_id = batch.project_id and c.batch_id = batch.id
  order by @order@
