@@ -1,2 +1,2 @@
-\set n random(1, 5000)
+\set n random(1, :keys)
 call bench.insert_jobs(:counted, :n, :rows);
