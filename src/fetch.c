@@ -10,16 +10,19 @@
 
 #include "access/stratnum.h"
 #include "access/tableam.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
 #include "column.h"
 #include "fetch.h"
+#include "leaf.h"
 
 void
 fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot)
 {
 	memset(fetch, 0, sizeof(*fetch));
+	fetch->context = CurrentMemoryContext;
 	fetch->table = table;
 	fetch->join = join;
 	fetch->snapshot = snapshot;
@@ -37,13 +40,76 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 
 	if (fetch->data == NULL)
 	{
+		MemoryContext previous = MemoryContextSwitchTo(fetch->context);
+
 		fetch->data = table_index_fetch_begin(fetch->table->relation);
 		fetch->slot = table_slot_create(fetch->table->relation, NULL);
 		fetch->check_context =
 			AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
+		MemoryContextSwitchTo(previous);
 	}
 	return table_index_fetch_tuple(fetch->data, &member, fetch->snapshot, fetch->slot, &again,
 								   &fetch->all_dead);
+}
+
+static inline int
+compare_keys_of_batches(const BatchKey *a, const BatchKey *b)
+{
+	return memcmp(a, b, offsetof(BatchKey, number));
+}
+
+static void
+seek_key(LeafReader *leaves, const BatchKey *key,
+		 void (*seek)(LeafReader *, const Datum *, const bool *, int))
+{
+	Datum from[] = {UUIDPGetDatum(&key->project_id), UUIDPGetDatum(&key->id)};
+
+	seek(leaves, from, NULL, lengthof(from));
+}
+
+#define ST_SORT sort_keys
+#define ST_ELEMENT_TYPE BatchKey
+#define ST_COMPARE(a, b) compare_keys_of_batches(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/*
+ * Finds where the rows of many keys are, by an index on project and id: all entries of each
+ * key, which may be of several versions of its row. The keys are put into the index's
+ * order, so that those that are neighbours there are found on one page.
+ */
+void
+find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, KeyCallback callback,
+		  void *arg)
+{
+	TupleDesc descriptor = RelationGetDescr(index->relation);
+	LeafReader *leaves = leaf_begin(index->relation, snapshot);
+	IndexTuple entry;
+	ItemPointerData tid;
+	int64 i = 0;
+
+	sort_keys(keys, nkeys);
+	if (nkeys > 0)
+		seek_key(leaves, &keys[0], leaf_seek);
+	while (i < nkeys && (entry = leaf_next(leaves, &tid)) != NULL)
+	{
+		BatchKey found;
+		bool isnull;
+		int order = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		found.project_id = *DatumGetUUIDP(index_getattr(entry, 1, descriptor, &isnull));
+		found.id = *DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
+		while (i < nkeys && (order = compare_keys_of_batches(&keys[i], &found)) < 0)
+			i++;
+		if (i < nkeys && order > 0)
+			seek_key(leaves, &keys[i], leaf_advance);
+		else if (i < nkeys)
+			callback(&keys[i], &tid, arg);
+	}
+	leaf_end(leaves);
 }
 
 /* Begins to find rows of a table by project and id. */

@@ -8,8 +8,20 @@
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "utils/snapshot.h"
+#include "utils/uuid.h"
 
 #include "condition.h"
+
+/* A batch as all tables know it, and which one it is of those asked for */
+typedef struct BatchKey
+{
+	pg_uuid_t project_id;
+	pg_uuid_t id;
+	int64 number;
+} BatchKey;
+
+/* Gets where one of the entries of a key leads. */
+typedef void (*KeyCallback)(const BatchKey *key, const ItemPointerData *tid, void *arg);
 
 /* The row of the other table that has a batch's key */
 typedef struct KeyJoin
@@ -24,6 +36,7 @@ typedef struct KeyJoin
 
 typedef struct Fetch
 {
+	MemoryContext context; /* of what is made for the first tuple */
 	IndexFetchTableData *data; /* NULL until the first tuple */
 	DirectTable *table;
 	Snapshot snapshot;
@@ -35,6 +48,8 @@ typedef struct Fetch
 
 extern void fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot);
 extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
+extern void find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys,
+					  KeyCallback callback, void *arg);
 extern IndexScanDesc begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot);
 extern bool find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id,
 						TupleTableSlot *slot);

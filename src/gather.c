@@ -24,14 +24,6 @@ compare_tids(const ItemPointerData *a, const ItemPointerData *b)
 	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
 }
 
-#define ST_SORT sort_keys
-#define ST_ELEMENT_TYPE BatchKey
-#define ST_COMPARE(a, b) memcmp(a, b, sizeof(BatchKey))
-#define ST_SCOPE static
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
 #define ST_SORT sort_tids
 #define ST_ELEMENT_TYPE ItemPointerData
 #define ST_COMPARE(a, b) compare_tids(a, b)
@@ -102,7 +94,7 @@ take_match(Gather *gather, bool fetched, ItemPointer tid)
 }
 
 static void
-add_tid(Gather *gather, ItemPointer tid)
+add_tid(Gather *gather, const ItemPointerData *tid)
 {
 	if (gather->ntids == gather->tids_size)
 	{
@@ -236,34 +228,11 @@ add_key(Gather *gather)
 	key->id = *DatumGetUUIDP(walk_value(&gather->walk, columns[COLUMN_ID], &isnull));
 }
 
-/* Finds where the batches are whose keys were found: in the order of these, all entries of each. */
+/* A KeyCallback */
 static void
-find_keys(Gather *gather)
+add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *gather)
 {
-	Relation index = gather->key->relation;
-	LeafReader *leaves = leaf_begin(index, gather->scan->snapshot);
-
-	sort_keys(gather->keys, gather->nkeys);
-	for (int64 i = 0; i < gather->nkeys; i++)
-	{
-		const BatchKey *key = &gather->keys[i];
-		Datum from[] = {UUIDPGetDatum(&key->project_id), UUIDPGetDatum(&key->id)};
-		IndexTuple entry;
-		ItemPointerData tid;
-		bool isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		leaf_seek(leaves, from, NULL, lengthof(from));
-		while ((entry = leaf_next(leaves, &tid)) != NULL &&
-			   memcmp(DatumGetUUIDP(index_getattr(entry, 2, RelationGetDescr(index), &isnull)),
-					  &key->id, UUID_LEN) == 0 &&
-			   memcmp(DatumGetUUIDP(index_getattr(entry, 1, RelationGetDescr(index), &isnull)),
-					  &key->project_id, UUID_LEN) == 0)
-			add_tid(gather, &tid);
-	}
-	leaf_end(leaves);
-	gather->walk.work += gather->nkeys * WORK_KEY;
-	gather->nkeys = 0;
+	add_tid(gather, tid);
 }
 
 /*
@@ -299,8 +268,10 @@ gather_find(Gather *gather, int64 work_limit)
 				break;
 		}
 	}
-	if (gather->nkeys > 0)
-		find_keys(gather);
+	if (gather->key != NULL)
+		find_keys(gather->key, gather->scan->snapshot, gather->keys, gather->nkeys, add_key_tid, gather);
+	walk->work += gather->nkeys * WORK_KEY;
+	gather->nkeys = 0;
 	set_known_work(gather);
 	return true;
 }
@@ -415,12 +386,14 @@ gather_estimate(Gather *gather)
 	const Walk *walk = &gather->walk;
 	DirectTable *table = walk->table;
 	double entries = direct_entries(walk->index);
+	int64 each;
 
 	if (walk->list != NULL)
 		entries *= estimate_share(table, walk->list);
 	if (walk->range != NULL)
 		entries *= estimate_share(table, walk->range);
-	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * WORK_ENTRY);
+	each = gather->key != NULL ? WORK_KEY + WORK_TUPLE + WORK_BLOCK : walk_entry_work(walk);
+	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * each);
 }
 
 /* Whether it is sure what work a gather that fetches has left. */

@@ -9,13 +9,6 @@
 #include "match.h"
 #include "walk.h"
 
-/* A batch as the other tables know it */
-typedef struct BatchKey
-{
-	pg_uuid_t project_id;
-	pg_uuid_t id;
-} BatchKey;
-
 /*
  * It reads a walk, or the tuples with a tag. If what the walk knows is not enough, it
  * finds out first where the tuples are, and then fetches them in the order of their

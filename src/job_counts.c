@@ -3,8 +3,8 @@
  *		How many jobs a batch has, by its key.
  *
  * Who asks for few batches of a project is told by looking each of them up. Who asks for
- * many, one after the other, is told from a map of all batches of this project, read from
- * the leaf pages of the key's index, which includes the size class: no more than one
+ * many of them, project by project, is told from a map of all batches of the project, read
+ * from the leaf pages of the key's index, which includes the size class: no more than one
  * project is in memory, and small classes are the numbers themselves.
  */
 #include "postgres.h"
@@ -19,6 +19,11 @@
 #include "counts.h"
 #include "job_counts.h"
 #include "walk.h"
+
+/* A map is read when more batches of a project than this were asked for, */
+#define FEW_LOOK_UPS 16
+/* and one at least of so many that were passed over: as many are read in the time of a look-up. */
+#define READ_PER_LOOK_UP 25
 
 typedef struct JobCountEntry
 {
@@ -43,7 +48,6 @@ struct JobCounts
 	DirectTable *table;
 	DirectIndex *key;
 	AttrNumber size_class;
-	int few; /* so many batches of a project are looked up before its map is read */
 	Snapshot snapshot;
 	MemoryContext context;
 	MemoryContext map_context; /* NULL until the first map */
@@ -57,15 +61,13 @@ struct JobCounts
 };
 
 JobCounts *
-job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class, int few,
-				 Snapshot snapshot)
+job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class, Snapshot snapshot)
 {
 	JobCounts *counts = palloc0(sizeof(JobCounts));
 
 	counts->table = table;
 	counts->key = key;
 	counts->size_class = size_class;
-	counts->few = few;
 	counts->snapshot = snapshot;
 	counts->context = CurrentMemoryContext;
 	return counts;
@@ -133,9 +135,13 @@ look_up(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id)
 	return DatumGetInt32(slot_getattr(counts->slot, number, &isnull));
 }
 
-/* The number of jobs of a batch, or -1 if it has none at all in the table. Adds up the work. */
+/*
+ * The number of jobs of a batch, or -1 if it has none at all in the table. So many batches
+ * of the project, with those that were asked for, have been passed. Adds up the work.
+ */
 int32
-job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id, int64 *work)
+job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id, int64 passed,
+			  int64 *work)
 {
 	MemoryContext previous = MemoryContextSwitchTo(counts->context);
 	JobCountEntry *entry = NULL;
@@ -148,7 +154,9 @@ job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *i
 		counts->has_map = false;
 		counts->is_large = false;
 	}
-	if (!counts->has_map && !counts->is_large && ++counts->nasked > counts->few)
+	counts->nasked++;
+	if (!counts->has_map && !counts->is_large && counts->nasked > FEW_LOOK_UPS &&
+		counts->nasked >= passed / READ_PER_LOOK_UP)
 		read_map(counts, work);
 	if (counts->has_map)
 	{

@@ -12,9 +12,9 @@
 typedef struct JobCounts JobCounts;
 
 extern JobCounts *job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class,
-								   int few, Snapshot snapshot);
+								   Snapshot snapshot);
 extern int32 job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id,
-						   int64 *work);
+						   int64 passed, int64 *work);
 extern void job_counts_end(JobCounts *counts);
 
 #endif /* BATCHES_JOB_COUNTS_H */

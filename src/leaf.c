@@ -22,6 +22,9 @@
 
 #include "leaf.h"
 
+/* So many entries are passed over before a place is looked for. */
+#define FEW_ENTRIES 8
+
 struct LeafReader
 {
 	Relation index;
@@ -139,6 +142,19 @@ is_at_hand(LeafReader *reader)
 		   _bt_compare(reader->index, reader->key, page, P_FIRSTDATAKEY(BTPageGetOpaque(page))) > 0;
 }
 
+static void
+set_key(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
+{
+	for (int i = 0; i < nfrom; i++)
+	{
+		reader->key->scankeys[i].sk_argument = from[i];
+		reader->key->scankeys[i].sk_flags &= ~SK_ISNULL;
+		if (isnull != NULL && isnull[i])
+			reader->key->scankeys[i].sk_flags |= SK_ISNULL;
+	}
+	reader->key->keysz = nfrom;
+}
+
 /*
  * Goes to the first entry that is not before some values of the index's first columns, of
  * which some may be null.
@@ -150,14 +166,7 @@ leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 	OffsetNumber high;
 
 	pgstat_count_index_scan(reader->index);
-	for (int i = 0; i < nfrom; i++)
-	{
-		reader->key->scankeys[i].sk_argument = from[i];
-		reader->key->scankeys[i].sk_flags &= ~SK_ISNULL;
-		if (isnull != NULL && isnull[i])
-			reader->key->scankeys[i].sk_flags |= SK_ISNULL;
-	}
-	reader->key->keysz = nfrom;
+	set_key(reader, from, isnull, nfrom);
 	if (!is_at_hand(reader) && !descend(reader))
 		return;
 
@@ -174,6 +183,26 @@ leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 	}
 	reader->offset = low;
 	reader->posting = 0;
+}
+
+/*
+ * The same for a place that is not before the one where the reader stands: it may be a few
+ * entries away.
+ */
+void
+leaf_advance(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
+{
+	set_key(reader, from, isnull, nfrom);
+	for (int i = 0; i < FEW_ENTRIES && BufferIsValid(reader->buffer) &&
+					reader->offset <= reader->last_offset;
+		 i++)
+	{
+		if (_bt_compare(reader->index, reader->key, reader->copy.data, reader->offset) <= 0)
+			return;
+		reader->offset++;
+		reader->posting = 0;
+	}
+	leaf_seek(reader, from, isnull, nfrom);
 }
 
 /* The next entry and where its tuple is, or NULL behind the last one. */

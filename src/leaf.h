@@ -13,6 +13,7 @@ typedef struct LeafReader LeafReader;
 
 extern LeafReader *leaf_begin(Relation index, Snapshot snapshot);
 extern void leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom);
+extern void leaf_advance(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom);
 extern IndexTuple leaf_next(LeafReader *reader, ItemPointer tid);
 extern IndexTuple leaf_last(LeafReader *reader);
 extern int64 leaf_page(const LeafReader *reader);

@@ -105,7 +105,7 @@ match_value(Walk *walk, const Fetch *fetch, ColumnId column, bool *isnull)
 		/* Other entries have been read since. */
 		return Int32GetDatum(job_counts_of(
 			walk->job_counts, DatumGetUUIDP(fetched_value(fetch, COLUMN_PROJECT_ID, isnull)),
-			DatumGetUUIDP(fetched_value(fetch, COLUMN_ID, &id_isnull)), &walk->work));
+			DatumGetUUIDP(fetched_value(fetch, COLUMN_ID, &id_isnull)), PG_INT64_MAX, &walk->work));
 	}
 	if (fetch != NULL)
 		return fetched_value(fetch, column, isnull);

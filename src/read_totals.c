@@ -30,9 +30,6 @@
 #include "leaf.h"
 #include "read_totals.h"
 
-/* So many entries of projects that are not wanted are passed over before the next one is looked for. */
-#define MOST_PASSED_OVER 8
-
 /*
  * Whether they can
  */
@@ -246,68 +243,65 @@ typedef struct TotalReader
 	TotalSum *sum;
 } TotalReader;
 
+/* Adds what is fetched. */
 static void
-seek_project(TotalReader *reader, Datum device, bool any_device, int project)
+add_fetched(TotalReader *reader, const ItemPointerData *tid)
 {
-	Datum from[] = {device, 0};
-	bool isnull[] = {any_device, false};
+	bool isnull;
+	Datum cells;
+	ArrayType *array;
 
-	if (project < reader->nprojects)
-		from[1] = reader->projects[project];
-	leaf_seek(reader->leaves, from, isnull, project < reader->nprojects ? 2 : 1);
+	if (!fetch_tuple(&reader->fetch, tid))
+		return;
+	cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
+	if (isnull)
+		return;
+	array = DatumGetArrayTypeP(cells);
+	reader->sum->nrows++;
+	add_cells(reader->sum->cells, array);
+	if ((Pointer) array != DatumGetPointer(cells))
+		pfree(array);
 }
 
 /* Adds the rows of a device, or of all devices together. The projects are in the index's order. */
 static void
-add_device(TotalReader *reader, Datum device, bool any_device)
+add_device(TotalReader *reader, Datum device, bool all_devices)
 {
 	TupleDesc descriptor = RelationGetDescr(reader->index->relation);
+	Datum from[] = {device, 0};
+	bool from_isnull[] = {all_devices, false};
 	IndexTuple entry;
 	ItemPointerData tid;
 	int project = 0;
-	int passed_over = 0;
 
-	seek_project(reader, device, any_device, 0);
+	if (reader->nprojects > 0)
+		from[1] = reader->projects[0];
+	leaf_seek(reader->leaves, from, from_isnull, reader->nprojects > 0 ? 2 : 1);
 	while ((entry = leaf_next(reader->leaves, &tid)) != NULL)
 	{
 		bool isnull;
 		Datum value = index_getattr(entry, 1, descriptor, &isnull);
+		pg_uuid_t *found;
+		int order = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull != any_device || (!isnull && !DatumGetBool(DirectFunctionCall2Coll(
-													texteq, C_COLLATION_OID, value, device))))
+		if (isnull != all_devices ||
+			(!isnull &&
+			 !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, value, device))))
 			return;
-		if (reader->nprojects >= 0)
+		found = DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
+		while (project < reader->nprojects &&
+			   (order = memcmp(DatumGetUUIDP(reader->projects[project]), found, UUID_LEN)) < 0)
+			project++;
+		if (project == reader->nprojects)
+			return;
+		if (order > 0)
 		{
-			int order = 1;
-			pg_uuid_t *found = DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
-
-			while (project < reader->nprojects &&
-				   (order = memcmp(DatumGetUUIDP(reader->projects[project]), found, UUID_LEN)) < 0)
-				project++;
-			if (project == reader->nprojects)
-				return;
-			if (order > 0)
-			{
-				if (++passed_over == MOST_PASSED_OVER)
-					seek_project(reader, device, any_device, project);
-				passed_over %= MOST_PASSED_OVER;
-				continue;
-			}
+			from[1] = reader->projects[project];
+			leaf_advance(reader->leaves, from, from_isnull, lengthof(from));
 		}
-		if (fetch_tuple(&reader->fetch, &tid))
-		{
-			Datum cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
-			ArrayType *array;
-
-			if (isnull)
-				continue;
-			array = DatumGetArrayTypeP(cells);
-			reader->sum->nrows++;
-			add_cells(reader->sum->cells, array);
-			if ((Pointer) array != DatumGetPointer(cells))
-				pfree(array);
-		}
+		else
+			add_fetched(reader, &tid);
 	}
 }
 

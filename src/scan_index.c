@@ -27,67 +27,168 @@
  * Pages and counts
  */
 
-/* Fetches the rows of a page: the tuples of one table, and those of the other by key. */
+/*
+ * Fetches the rows of a page: the tuples of one table, and those of the other that have
+ * the same keys, so many at once as are looked for together.
+ */
+#define PAGE_READER_ROWS 128
+
 typedef struct PageReader
 {
 	IndexScan *scan;
-	Fetch fetch;
+	Fetch fetches[N_SOURCES];
+	Source found; /* the table whose tuples were found */
+	int nrows;
+	HeapTuple tuples[N_SOURCES][PAGE_READER_ROWS]; /* copies */
+	TupleTableSlot *slots[N_SOURCES];              /* for these */
+	BatchKey keys[PAGE_READER_ROWS];
+	MemoryContext block_context;
 	MemoryContext row_context;
 } PageReader;
 
-static void
-begin_rows(PageReader *reader, IndexScan *scan, Source source)
+static PageReader *
+begin_rows(IndexScan *scan, Source found)
 {
+	PageReader *reader = palloc0(sizeof(PageReader));
+
 	reader->scan = scan;
-	fetch_init(&reader->fetch, scan->tables[source], new_join(scan, source), scan->snapshot);
+	reader->found = found;
+	for (int i = 0; i < N_SOURCES; i++)
+	{
+		fetch_init(&reader->fetches[i], scan->tables[i], NULL, scan->snapshot);
+		reader->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(scan->tables[i]->relation),
+													&TTSOpsHeapTuple);
+	}
+	reader->block_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches rows", ALLOCSET_DEFAULT_SIZES);
 	reader->row_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+	return reader;
 }
 
-/* The row that was fetched. */
+static void
+end_rows(PageReader *reader)
+{
+	for (int i = 0; i < N_SOURCES; i++)
+	{
+		fetch_end(&reader->fetches[i]);
+		ExecDropSingleTupleTableSlot(reader->slots[i]);
+	}
+	MemoryContextDelete(reader->block_context);
+	MemoryContextDelete(reader->row_context);
+}
+
+static pg_uuid_t
+key_column(const PageReader *reader, Source source, ColumnId column)
+{
+	bool isnull;
+
+	return *DatumGetUUIDP(slot_getattr(reader->fetches[source].slot,
+									   reader->scan->columns[source][column], &isnull));
+}
+
+/* A KeyCallback: one of the versions that a row of the other table has had */
+static void
+take_other(const BatchKey *key, const ItemPointerData *tid, void *arg)
+{
+	PageReader *reader = arg;
+	Source other = reader->found == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+
+	if (fetch_tuple(&reader->fetches[other], tid))
+		reader->tuples[other][key->number] =
+			ExecCopySlotHeapTuple(reader->fetches[other].slot);
+}
+
+/* The row that is in the slots. */
 static void
 read_row(PageReader *reader, BatchRow *row)
 {
 	IndexScan *scan = reader->scan;
-	TupleTableSlot *counts = reader->fetch.table->source == SOURCE_JOB_COUNT ? reader->fetch.slot
-																			 : reader->fetch.join->slot;
 
-	slot_getallattrs(reader->fetch.slot);
-	slot_getallattrs(reader->fetch.join->slot);
+	for (int i = 0; i < N_SOURCES; i++)
+		slot_getallattrs(reader->slots[i]);
 	for (int column = 0; column < N_COLUMNS; column++)
-		if (batch_columns[column].type != COLUMN_TYPE_JOB_COUNTS)
-			row->values[column] = fetched_value(&reader->fetch, column, &row->isnull[column]);
+	{
+		Source source = batch_columns[column].is_job_count ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+		int i = scan->columns[source][column] - 1;
+
+		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
+			continue;
+		row->values[column] = reader->slots[source]->tts_values[i];
+		row->isnull[column] = reader->slots[source]->tts_isnull[i];
+	}
 	row->values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row->values[COLUMN_OPEN]));
 	for (int status = 0; status < N_JOB_STATUSES; status++)
 	{
 		int i = scan->job_columns[status] - 1;
 
-		if (!counts->tts_isnull[i])
-			row->job_counts[status] = DatumGetInt32(counts->tts_values[i]);
+		if (!reader->slots[SOURCE_JOB_COUNT]->tts_isnull[i])
+			row->job_counts[status] =
+				DatumGetInt32(reader->slots[SOURCE_JOB_COUNT]->tts_values[i]);
 	}
+}
+
+/* A row has no counterpart in the other table. */
+static void
+fail_on_missing_row(const PageReader *reader, int number)
+{
+	/* Looking for them has put the keys in order. */
+	for (int i = 0; i < reader->nrows; i++)
+		if (reader->keys[i].number == number)
+			fail_on_missing_counts(UUIDPGetDatum(&reader->keys[i].id));
+}
+
+/* Hands the rows over whose tuples were fetched. */
+static void
+flush_rows(PageReader *reader, BatchRowCallback callback, void *arg)
+{
+	MemoryContext previous = MemoryContextSwitchTo(reader->block_context);
+	Source other = reader->found == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
+
+	memset(reader->tuples[other], 0, sizeof(reader->tuples[other]));
+	find_keys(scan_key(reader->scan, other), reader->scan->snapshot, reader->keys, reader->nrows,
+			  take_other, reader);
+	for (int i = 0; i < reader->nrows; i++)
+	{
+		BatchRow row = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (reader->tuples[other][i] == NULL)
+			fail_on_missing_row(reader, i);
+		for (int source = 0; source < N_SOURCES; source++)
+			ExecStoreHeapTuple(reader->tuples[source][i], reader->slots[source], false);
+		MemoryContextSwitchTo(reader->row_context);
+		read_row(reader, &row);
+		callback(&row, arg);
+		MemoryContextSwitchTo(reader->block_context);
+		MemoryContextReset(reader->row_context);
+	}
+	for (int source = 0; source < N_SOURCES; source++)
+		ExecClearTuple(reader->slots[source]);
+	reader->nrows = 0;
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(reader->block_context);
 }
 
 static void
 read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
 {
+	Source found = reader->found;
+	int i = reader->nrows;
 	MemoryContext previous;
-	BatchRow row = {0};
 
 	CHECK_FOR_INTERRUPTS();
-	if (!fetch_tuple(&reader->fetch, &tid))
+	if (!fetch_tuple(&reader->fetches[found], &tid))
 		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
 			 ItemPointerGetOffsetNumber(&tid));
-	if (!fetch_joined(&reader->fetch))
-	{
-		bool isnull;
-
-		fail_on_missing_counts(fetched_value(&reader->fetch, COLUMN_ID, &isnull));
-	}
-	previous = MemoryContextSwitchTo(reader->row_context);
-	read_row(reader, &row);
-	callback(&row, arg);
+	reader->keys[i].project_id = key_column(reader, found, COLUMN_PROJECT_ID);
+	reader->keys[i].id = key_column(reader, found, COLUMN_ID);
+	reader->keys[i].number = i;
+	previous = MemoryContextSwitchTo(reader->block_context);
+	reader->tuples[found][i] = ExecCopySlotHeapTuple(reader->fetches[found].slot);
 	MemoryContextSwitchTo(previous);
-	MemoryContextReset(reader->row_context);
+	if (++reader->nrows == PAGE_READER_ROWS)
+		flush_rows(reader, callback, arg);
 }
 
 /* Reads a page; returns false, and has read nothing, if that takes more memory than there is. */
@@ -96,7 +197,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 {
 	const Request *request = scan->request;
 	MemoryContext previous;
-	PageReader reader;
+	PageReader *reader;
 	Race race;
 	Merge *merge;
 	Gather *gather;
@@ -113,7 +214,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 	}
 	merge = race.merge;
 	gather = race.gather;
-	begin_rows(&reader, scan, race_source(&race));
+	reader = begin_rows(scan, race_source(&race));
 	if (merge == NULL)
 		gather_sort(gather);
 	do
@@ -126,22 +227,20 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 			/* What is pinned keeps vacuum waiting: not while the rows are rendered. */
 			race_end(&race);
 		}
-		/* The callback's own memory is the caller's. */
-		MemoryContextSwitchTo(previous);
 		if (merge != NULL)
 			for (int64 i = 0; i < merge->ntids; i++)
-				read_tuple(&reader, merge->tids[i], callback, arg);
+				read_tuple(reader, merge->tids[i], callback, arg);
 		else
 			for (int64 i = request->offset; i < gather->nmatches; i++)
-				read_tuple(&reader, gather->matches[i].tid, callback, arg);
-		MemoryContextSwitchTo(scan->context);
+				read_tuple(reader, gather->matches[i].tid, callback, arg);
+		flush_rows(reader, callback, arg);
 		if (!complete)
 		{
 			merge->ntids = 0;
 			(void) merge_advance(merge, NO_WORK_LIMIT);
 		}
 	} while (!complete);
-	fetch_end(&reader.fetch);
+	end_rows(reader);
 	MemoryContextSwitchTo(previous);
 	return true;
 }
@@ -353,7 +452,8 @@ find_batch_columns(IndexScan *scan)
 		if (number == InvalidAttrNumber)
 			return other_column("batch", column->name);
 		/* Every row has its place by them. */
-		if ((i == COLUMN_ID || i == COLUMN_OPEN) && !direct_is_not_null(table, number))
+		if ((i == COLUMN_PROJECT_ID || i == COLUMN_ID || i == COLUMN_OPEN) &&
+			!direct_is_not_null(table, number))
 			return psprintf("column \"%s\" of \"batch\" is not surely without nulls for this "
 							"transaction",
 							column->name);

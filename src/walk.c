@@ -27,13 +27,6 @@
 /* The stream's value, the range's two ends, and one more for where to resume */
 #define MAX_KEYS 4
 
-/*
- * So many batches of a project are looked up, one by one, before the job counts of all of
- * them are read: by a walk that reads all that matches, and by one that may stop early.
- */
-#define FEW_LOOK_UPS 32
-#define MORE_LOOK_UPS 512
-
 /* Where the visibility map's pages end; if it were elsewhere, it would only take longer. */
 #define BLOCKS_PER_MAP_PAGE                                                                        \
 	((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
@@ -108,10 +101,7 @@ walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key, AttrNumber siz
 	walk->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
 	if (walk->needs_heap || walk->project_position == 0 || walk->id_position == 0)
 		return false;
-	walk->job_counts =
-		job_counts_begin(table, key, size_class,
-						 ScanDirectionIsNoMovement(walk->direction) ? FEW_LOOK_UPS : MORE_LOOK_UPS,
-						 walk->snapshot);
+	walk->job_counts = job_counts_begin(table, key, size_class, walk->snapshot);
 	walk->job_conditions = palloc(sizeof(Condition *) * (nconditions + 1));
 	for (int i = 0; i < nconditions; i++)
 		if (conditions[i].columns[walk->table->source] == InvalidAttrNumber)
@@ -270,6 +260,7 @@ void
 walk_start_stream(Walk *walk, int stream)
 {
 	walk->stream = stream;
+	walk->stream_entries = 0;
 	walk->work += WORK_DESCENT;
 	if (ScanDirectionIsNoMovement(walk->direction))
 		start_leaves(walk, stream);
@@ -332,6 +323,7 @@ next_entry(Walk *walk)
 	}
 
 	walk->work += WORK_ENTRY;
+	walk->stream_entries++;
 	walk->entry = leaf_next(walk->leaves, &walk->tid);
 	if (walk->entry == NULL)
 	{
@@ -387,6 +379,30 @@ fetch_entry(Walk *walk)
 	return found;
 }
 
+/* Whether the streams have a project each, and are read to their ends. */
+static bool
+is_by_project(const Walk *walk)
+{
+	return ScanDirectionIsNoMovement(walk->direction) && walk->list != NULL &&
+		   walk->index->columns[0] == walk->table->columns[COLUMN_PROJECT_ID];
+}
+
+/* How many batches of the entry's project were passed, or very many where that is not known. */
+static int64
+passed_of_project(const Walk *walk)
+{
+	return is_by_project(walk) ? walk->stream_entries : PG_INT64_MAX;
+}
+
+/* What work an entry takes whose batch's jobs are asked for. */
+int64
+walk_entry_work(const Walk *walk)
+{
+	if (walk->job_counts == NULL)
+		return WORK_ENTRY;
+	return is_by_project(walk) ? WORK_COUNTED : WORK_JOIN;
+}
+
 /* Whether the entry's batch meets the conditions on the number of its jobs. */
 static bool
 has_wanted_jobs(Walk *walk)
@@ -396,7 +412,7 @@ has_wanted_jobs(Walk *walk)
 	Datum id = entry_value(walk, walk->entry, walk->id_position, &isnull);
 
 	walk->jobs_count = job_counts_of(walk->job_counts, DatumGetUUIDP(project_id),
-									 DatumGetUUIDP(id), &walk->work);
+									 DatumGetUUIDP(id), passed_of_project(walk), &walk->work);
 	if (walk->jobs_count < 0)
 		return false;
 	for (int i = 0; i < walk->njob_conditions; i++)

@@ -17,6 +17,7 @@
 
 /* What reading costs, in entries of a leaf page passed over. */
 #define WORK_ENTRY 1
+#define WORK_COUNTED 4  /* an entry whose batch's jobs are known from a map */
 #define WORK_STEP 3     /* of an index scan, from one entry to the next */
 #define WORK_TAGGED 4   /* adding an entry of an index on the tags to a bitmap */
 #define WORK_TUPLE 5    /* fetching a tuple */
@@ -77,6 +78,7 @@ typedef struct Walk
 	int32 jobs_count; /* of the last entry */
 
 	int stream;         /* the one being read */
+	int64 stream_entries; /* read of it */
 	LeafReader *leaves; /* for a walk without a direction */
 	int64 page;         /* of the leaves, the last one seen */
 	bool page_is_inside;
@@ -98,6 +100,7 @@ extern bool walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key,
 							AttrNumber size_class, Condition *conditions, int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
+extern int64 walk_entry_work(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
