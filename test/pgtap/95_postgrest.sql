@@ -108,7 +108,7 @@ select is(array(select proname || ' ' || has_function_privilege(r.name, p.oid, '
 select throws_ok(format($$ select batches.create_postgrest_api('batches_test_other', 'batches_test_nobody', %L) $$, :'web'), '42704', null,
   'a role that does not exist is an error');
 select is((select count(*)::int from pg_namespace where nspname = 'batches_test_other'), 0, 'and leaves no schema');
-revoke select on batches.batch, batches.job, batches.project_member from batches_test_stranger;
+revoke select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member from batches_test_stranger;
 revoke usage on schema batches, batches_test_api from batches_test_stranger;
 
 --
