@@ -26,6 +26,10 @@ sub make_database
 	return;
 }
 
+# Devices are keys of the facets, whether totals tell them or rows.
+my $facets = q{select batches.batch_facets() -> 'device_type', batches.batch_facets(tag => 'x') -> 'device_type',
+	batches.count_batches(device_type => array[E'\u00e9']), batches.count_batches(device_type => array[E'\u00e9'], tag => 'x')};
+
 my $tags = q{set batches.user_id = 'ada';
 	select batches.get_all_batches() #> '{data,0,tags}'};
 
@@ -37,6 +41,14 @@ is($node->safe_psql('latin1', "set client_encoding = 'LATIN1'; $tags"),
 	qq{["z\xe9"]}, 'LATIN1: correct for a client that speaks LATIN1');
 is($node->safe_psql('latin1', q{set client_encoding = 'LATIN1'; select batches.count_batches(tag => E'z\351')}),
 	1, 'LATIN1: the tag is found');
+
+$node->safe_psql('latin1', q{
+	insert into batches.batch (project_id, device_type, user_id, tags)
+	select '00000000-0000-0000-0000-000000000003', convert_from('\xe9', 'LATIN1'), 'ada', '{x}' from generate_series(1, 2)});
+is($node->safe_psql('latin1', "set client_encoding = 'UTF8'; $facets"),
+	qq({"\xc3\xa9": 2, "FRESNEL": 1}|{"\xc3\xa9": 2}|2|2), 'LATIN1: facets for a client that speaks UTF-8');
+is($node->safe_psql('latin1', "set client_encoding = 'LATIN1'; $facets"),
+	qq({"\xe9": 2, "FRESNEL": 1}|{"\xe9": 2}|2|2), 'LATIN1: and for one that speaks LATIN1');
 
 # A query string is UTF-8 whatever the database is.
 sub endpoint

@@ -45,6 +45,18 @@ SKIP:
 }
 cmp_ok($node->safe_psql('postgres', q{select temp_bytes from pg_stat_database where datname = 'postgres'}), '>', 100 * 1024 * 1024, 'what does not fit in work_mem is on disk');
 
+# Totals and facets come from some rows for each project, and no file.
+my $before = $node->safe_psql('postgres', q{select temp_bytes from pg_stat_database where datname = 'postgres'});
+is($node->safe_psql('postgres', q{
+	select batches.count_batches(), batches.count_batches(status => '{PENDING}', device_type => '{FRESNEL}'),
+	       batches.batch_facets() -> 'status', (select count(*) from batches.batch_total)}),
+	'1000000|1000000|{"PENDING": 1000000}|2000', 'the totals of a million batches are two rows a project');
+is($node->safe_psql('postgres', q{
+	select batches.batch_facets(created_after => '2025-01-01Z', id__starts_with => '0') -> 'device_type', batches.count_batches(max_jobs => 0)}),
+	'{"FRESNEL": 1000000}|1000000', 'and where rows are counted it is the same');
+is($node->safe_psql('postgres', q{select count(distinct v) from jsonb_each(batches.batch_facets() -> 'project_id') f (k, v) where v = '1000'}), 1,
+	'each project has its own');
+
 # A time limit, and a cancel from another session. Either ends at once; that it
 # ends at all, and with this error, is what is tested.
 my ($code, $stdout, $stderr) = $node->psql('postgres', q{

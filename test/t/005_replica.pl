@@ -30,7 +30,8 @@ my $queries = q{
 	set batches.scan = index;
 	select json_agg(l) from batches.list_batches(min_jobs => 2, order_by => 'id') l;
 	select batches.count_batches(status => '{PENDING}');
-	select count(*) from batches.verify_job_counts();
+	select batches.count_batches(), batches.batch_facets(), batches.batch_facets(max_jobs => 1);
+	select count(*) from batches.verify_counts();
 	set batches.user_id = 'ada';
 	select batches.get_all_batches("limit" => 3)};
 
@@ -71,6 +72,77 @@ is($session->query_safe($requests), "20\n20\n20", 'and so it does when they are 
 $session->query_safe('commit');
 is($session->query_safe($requests), "0\n0\n0", 'but not afterwards');
 $session->quit;
+
+# Beside writers on the primary: in each snapshot of the replica both engines, the totals and
+# the facets say what a plain query says.
+$primary->safe_psql('postgres', q{
+	create function public.differing() returns setof text language plpgsql as $$
+	declare
+	  filters text[] := array['', 'status => ''{DONE}''', 'device_type => ''{A,B}'', open => true', 'min_jobs => 2', 'status => ''{PENDING}'', max_jobs => 1'];
+	  conditions text[] := array['true', 'status = ''DONE''', 'device_type in (''A'', ''B'') and open', 'jobs >= 2', 'status = ''PENDING'' and jobs <= 1'];
+	  wrong text;
+	begin
+	  for i in 1 .. cardinality(filters) loop
+	    execute format($q$
+	      with m as materialized (select * from (
+	        select b.*, (select count(*) from batches.job j where j.project_id = b.project_id and j.batch_id = b.id) as jobs
+	          from batches.batch b where current_setting('batches.user_id') = '' or project_id = lpad('1', 32, '0')::uuid) b where %2$s)
+	      select concat_ws(' ', nullif(batches.count_batches(%1$s), (select count(*) from m)),
+	        nullif(batches.batch_facets(%1$s), jsonb_build_object(
+	          'total', (select count(*) from m),
+	          'status', (select coalesce(jsonb_object_agg(v, n), '{}') from (select status, count(*) from m group by 1) g (v, n)),
+	          'open', (select coalesce(jsonb_object_agg(v, n), '{}') from (select open, count(*) from m group by 1) g (v, n)),
+	          'device_type', (select coalesce(jsonb_object_agg(v, n), '{}') from (select device_type, count(*) from m group by 1) g (v, n)),
+	          'queue_priority', (select coalesce(jsonb_object_agg(v, n), '{}') from (select queue_priority, count(*) from m group by 1) g (v, n)),
+	          'project_id', (select coalesce(jsonb_object_agg(v, n), '{}') from (select project_id, count(*) from m group by 1) g (v, n)))),
+	        nullif(array(select (id, jobs_count)::text from batches.list_batches(%3$s order_by => 'jobs_count', "limit" => 20)),
+	               array(select (id, jobs)::text from m order by jobs desc, id desc limit 20)))
+	      $q$, filters[i], conditions[i], filters[i] || case when filters[i] <> '' then ',' else '' end) into wrong;
+	    if wrong <> '' then
+	      return next filters[i] || ': ' || wrong;
+	    end if;
+	  end loop;
+	end $$;
+	insert into batches.batch (project_id, id, device_type, user_id)
+	select lpad((n % 2)::text, 32, '0')::uuid, lpad(n::text, 32, '0')::uuid, 'A', 'ada' from generate_series(1, 200) n;
+	insert into batches.job (project_id, batch_id) select project_id, id from batches.batch, generate_series(1, 2)});
+my $writes = $primary->basedir . '/writes.sql';
+append_to_file($writes, q{
+	\set n random(1, 200)
+	update batches.job set status = 'DONE' where batch_id = lpad((:n)::text, 32, '0')::uuid;
+	update batches.batch set status = case when random() < 0.5 then 'DONE' else 'PENDING' end::batches.batch_status, open = not open,
+	       device_type = case when random() < 0.5 then 'A' else 'C' end where id = lpad((:n)::text, 32, '0')::uuid;
+	delete from batches.batch where id = lpad((:n / 2)::text, 32, '0')::uuid;
+	insert into batches.batch (project_id, id, device_type, user_id)
+	values (lpad((:n % 2)::text, 32, '0')::uuid, lpad((:n / 2)::text, 32, '0')::uuid, 'B', 'ada') on conflict do nothing;
+	insert into batches.job (project_id, batch_id)
+	select project_id, id from batches.batch where id = lpad((:n / 2)::text, 32, '0')::uuid});
+my ($out, $err) = ('', '');
+my $writers = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 600, '--max-tries=10', '-f', $writes, $primary->connstr('postgres') ],
+	'>', \$out, '2>', \$err);
+my @wrong;
+my %seen;
+for my $i (1 .. 60)
+{
+	my $level = $i % 2 ? 'read committed' : 'repeatable read';
+	my $user = $i % 3 ? 'ada' : '';
+	my $scan = $i % 4 < 2 ? 'index' : 'sql';
+	my $found = $replica->safe_psql('postgres', qq{
+		set batches.user_id = '$user'; set batches.scan = $scan;
+		begin isolation level $level;
+		select * from public.differing();
+		select 'total', batches.count_batches(status => '{DONE}');
+		commit});
+	$seen{$1} = 1 if $found =~ s/^total\|(\d+)$//m;
+	push @wrong, "$level, $scan: $found" if $found =~ /\S/;
+}
+is(join("\n", @wrong), '', 'beside writers the replica tells in each snapshot what is there');
+cmp_ok(scalar keys %seen, '>', 5, 'which changed all the while');
+ok($writers->pumpable, 'as the writers wrote') or diag($err);
+$writers->signal('INT');
+$writers->finish;
+$primary->wait_for_catchup($replica);
+is($replica->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'and in the end all is right on the replica');
 
 $replica->stop;
 $primary->stop;

@@ -57,7 +57,7 @@ $node->safe_psql('postgres', q{
 
 	create role batches_app login;
 	grant usage on schema batches to batches_app;
-	grant select on batches.batch, batches.job, batches.project_member to batches_app;
+	grant select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member to batches_app;
 	grant set on parameter batches.user_id to batches_app;
 });
 my %projects = (

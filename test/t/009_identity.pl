@@ -27,7 +27,8 @@ $node->safe_psql('postgres', q{
 # What a new session sees that first runs some statements.
 my $look = q{
 	select coalesce(batches.current_user_id(), 'nobody'), batches.count_batches(),
-	       (select count(*) from batches.batch), (select status from batches.http_get_all_batches(''))};
+	       (select count(*) from batches.batch) + (select count(*) from batches.batch_job_count) + (select count(*) from batches.batch_total),
+	       batches.batch_facets() ->> 'total', (select status from batches.http_get_all_batches(''))};
 
 sub session
 {
@@ -39,8 +40,8 @@ sub session
 	return (split /\n/, $stdout)[-1];
 }
 
-my $nothing = 'nobody|0|0|401';
-my $all = 'ada|1|1|200';
+my $nothing = 'nobody|0|0|0|401';
+my $all = 'ada|1|4|1|200';
 
 is(session('visitor', ''), $nothing, 'without a user nothing is seen');
 is(session('visitor', q{set batches.user_id = 'ada';}), $nothing, 'SET before the library is loaded');
@@ -76,7 +77,7 @@ is(session('visitor', q{set request.jwt.claims = '{"sub": "ada"}';}), $all,
 	'trusted claims name the user');
 is(session('visitor', q{set request.jwt.claims = '{"sub": 1}';}), $nothing, 'malformed ones do not');
 is(session('application', q{set batches.user_id = 'bob'; set request.jwt.claims = '{"sub": "ada"}';}),
-	'bob|0|0|200', 'batches.user_id comes first');
+	'bob|0|0|0|200', 'batches.user_id comes first');
 
 $node->stop;
 done_testing();

@@ -24,7 +24,14 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pgaudit'\npga
 $node->restart;
 my $logged = -s $node->logfile;
 is($node->safe_psql('postgres', $request), $document, 'with it the answer is the same');
-like(slurp_file($node->logfile, $logged), qr/AUDIT: .*,READ,SELECT,TABLE,batches\.batch,/, 'and the reading of the batches is in the log');
+like(slurp_file($node->logfile, $logged), qr/AUDIT: .*,READ,SELECT,TABLE,batches\.$_,/, "and the reading of $_ is in the log")
+  for 'batch', 'batch_job_count';
+$logged = -s $node->logfile;
+is($node->safe_psql('postgres', q{set batches.user_id = 'ada'; select batches.count_batches(), batches.batch_facets() -> 'total'}), '3|3',
+	'so are totals and facets');
+unlike(slurp_file($node->logfile, $logged), qr/,TABLE,batches\.batch,/, 'for which no batch is read');
+my @totals = slurp_file($node->logfile, $logged) =~ /AUDIT: .*,READ,SELECT,TABLE,batches\.batch_total,/g;
+is(scalar @totals, 2, 'and the reading of the totals is in the log');
 my ($status, $output, $error) = $node->psql('postgres', "set batches.scan = index; $request");
 like($error, qr/an extension checks what the executor reads/, 'an engine that it would not see is refused');
 
