@@ -75,7 +75,7 @@ create function pg_temp.rights(role name, schema name) returns text language sql
     case when has_schema_privilege(role, 'batches', 'usage') then 'batches' end,
     case when has_schema_privilege(role, 'batches', 'create') then 'create in batches' end,
     (select string_agg(t || ':' || r, ' ' order by t, r)
-       from unnest(array['batch', 'job', 'project_member']) t,
+       from unnest(array['batch', 'batch_job_count', 'batch_total', 'job', 'project_member']) t,
            unnest(array['delete', 'insert', 'references', 'select', 'trigger', 'truncate', 'update']) r
       where has_table_privilege(role, 'batches.' || t, r)),
     case when has_parameter_privilege(role, 'batches.user_id', 'set') then 'set user_id' end,
@@ -83,7 +83,7 @@ create function pg_temp.rights(role name, schema name) returns text language sql
 $$;
 select is(pg_temp.rights(name, :'api'), expected, 'the ' || kind || ' role has the rights: ' || expected)
   from pg_temp.known_roles
-  join (values ('anonymous', 'api batches'), ('web', 'api batches batch:select job:select project_member:select'),
+  join (values ('anonymous', 'api batches'), ('web', 'api batches batch:select batch_job_count:select batch_total:select job:select project_member:select'),
                ('authenticator', ''), ('stranger', '')) v (kind, expected) using (kind);
 select is(has_function_privilege(r.name, f.oid, 'execute'), true, 'the ' || r.kind || ' role may call ' || f.proname)
   from pg_temp.known_roles r, pg_temp.api_function f where r.kind in ('anonymous', 'web') order by r.kind, f.proname;
@@ -93,8 +93,8 @@ select lives_ok($$ select batches.create_postgrest_api('batches_test_api', 'batc
   'a second schema is made, for a role that is both');
 select is(array(select p.proname::text from pg_proc p where p.pronamespace = 'batches_test_api'::regnamespace order by 1),
   array['batches', 'get_all_batches'], 'and has the functions too');
-select bag_eq(format('select * from pg_temp.api_state(%L) s where s !~ ''^(batches|batch|job|project_member) ''', :'api'),
-              'select state from pg_temp.state_once where state !~ ''^(batches|batch|job|project_member) ''',
+select bag_eq(format('select * from pg_temp.api_state(%L) s where s !~ ''^(batches|batch|batch_job_count|batch_total|job|project_member) ''', :'api'),
+              'select state from pg_temp.state_once where state !~ ''^(batches|batch|batch_job_count|batch_total|job|project_member) ''',
               'while the first stays as it was');
 alter default privileges revoke execute on functions from public;
 create schema batches_test_present;
