@@ -379,21 +379,28 @@ gather_use_tags(Gather *gather, const TagWalk *tags)
 		set_known_work(gather);
 }
 
-/* Finds out what work a gather may take to walk, by the statistics. */
+/*
+ * Finds out what work a gather may take to walk, by the statistics: all entries of its
+ * streams, and more for those whose jobs are asked for or whose batches are looked for.
+ */
 void
 gather_estimate(Gather *gather)
 {
 	const Walk *walk = &gather->walk;
-	DirectTable *table = walk->table;
 	double entries = direct_entries(walk->index);
-	int64 each;
+	double passed;
 
 	if (walk->list != NULL)
-		entries *= estimate_share(table, walk->list);
+		entries *= estimate_share(walk->table, walk->list);
 	if (walk->range != NULL)
-		entries *= estimate_share(table, walk->range);
-	each = gather->key != NULL ? WORK_KEY + WORK_TUPLE + WORK_BLOCK : walk_entry_work(walk);
-	gather->expected_work = walk->nstreams * (int64) WORK_DESCENT + (int64) (entries * each);
+		entries *= estimate_share(walk->table, walk->range);
+	passed = entries;
+	for (int i = 0; i < walk->nindex_conditions; i++)
+		passed *= estimate_share(walk->table, walk->index_conditions[i]);
+	gather->expected_work =
+		walk->nstreams * (int64) WORK_DESCENT +
+		(int64) (entries * WORK_ENTRY + passed * walk_counting_work(walk) +
+				 (gather->key != NULL ? passed * (WORK_KEY + WORK_TUPLE + WORK_BLOCK) : 0));
 }
 
 /* Whether it is sure what work a gather that fetches has left. */

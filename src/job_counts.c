@@ -21,7 +21,7 @@
 #include "walk.h"
 
 /* A map is read when more batches of a project than this were asked for, */
-#define FEW_LOOK_UPS 16
+#define FEW_LOOK_UPS 4
 /* and one at least of so many that were passed over: as many are read in the time of a look-up. */
 #define READ_PER_LOOK_UP 25
 

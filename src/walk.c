@@ -394,12 +394,12 @@ passed_of_project(const Walk *walk)
 	return is_by_project(walk) ? walk->stream_entries : PG_INT64_MAX;
 }
 
-/* What work an entry takes whose batch's jobs are asked for. */
+/* What more work an entry takes whose batch's jobs are asked for, if they are. */
 int64
-walk_entry_work(const Walk *walk)
+walk_counting_work(const Walk *walk)
 {
 	if (walk->job_counts == NULL)
-		return WORK_ENTRY;
+		return 0;
 	return is_by_project(walk) ? WORK_COUNTED : WORK_JOIN;
 }
 

@@ -100,7 +100,7 @@ extern bool walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key,
 							AttrNumber size_class, Condition *conditions, int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
-extern int64 walk_entry_work(const Walk *walk);
+extern int64 walk_counting_work(const Walk *walk);
 extern int64 walk_whole_work(const Walk *walk);
 extern void walk_use_tags(Walk *walk, const TagWalk *tags);
 extern void walk_start_stream(Walk *walk, int stream);
