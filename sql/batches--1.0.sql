@@ -171,23 +171,16 @@ begin
     end_datetime timestamptz,
     queue_priority @extschema@.queue_priority not null default 'MEDIUM'
   );
-  -- The listing of projects: newest first, with what else filters it, so that rows that
-  -- do not match are passed over, and all are counted, without fetching them.
+  -- The listing of projects: newest first, with what else filters or orders it, so that
+  -- rows that do not match are passed over, and all are sorted, without fetching them.
   create index batch_listing_idx on @extschema@.batch (project_id, created_at, id)
-    include (status, open, queue_priority, start_datetime, end_datetime, device_type);
+    include (status, open, queue_priority, priority, start_datetime, end_datetime, device_type);
   -- Across projects
   create index batch_created_at_idx on @extschema@.batch (created_at, id) include (project_id);
-  -- One for each other order. Those of filters also find their rows, the newest of some
-  -- projects without fetching the others.
   create index batch_updated_at_idx on @extschema@.batch (updated_at, id) include (project_id);
-  create index batch_priority_idx on @extschema@.batch (priority, id) include (project_id);
-  create index batch_start_datetime_idx on @extschema@.batch (start_datetime, id) include (project_id, created_at);
-  create index batch_end_datetime_idx on @extschema@.batch (end_datetime, id) include (project_id, created_at);
+  -- What waits or runs, and one's own: few rows, the newest of them without fetching the others.
   create index batch_status_idx on @extschema@.batch (status, id) include (project_id, created_at);
-  create index batch_open_idx on @extschema@.batch (open, id) include (project_id, created_at);
-  create index batch_device_type_idx on @extschema@.batch (device_type, id) include (project_id, created_at);
   create index batch_user_id_idx on @extschema@.batch (user_id, id) include (project_id, created_at);
-  create index batch_queue_priority_idx on @extschema@.batch (queue_priority, id) include (project_id, created_at);
   create index batch_tags_idx on @extschema@.batch using gin (tags);
   -- The keys come last. While the table is small all its indexes cost the same, and
   -- of these the planner takes the newest; a foreign key keeps such a plan for as
