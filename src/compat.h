@@ -135,7 +135,8 @@ typedef TU_UpdateIndexes UpdatedIndexes;
 #define ALL_INDEXES TU_All
 #define updates_indexes(updated) ((updated) != TU_None)
 #define insert_into_indexes(result, slot, estate, updated)                                         \
-	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL, (updated) == TU_Summarizing)
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL,                           \
+						  (updated) == TU_Summarizing)
 #define truncate_tables(relations, oids, logged)                                                   \
 	ExecuteTruncateGuts(relations, oids, logged, DROP_RESTRICT, false, false)
 #else

@@ -295,8 +295,8 @@ add_change(BatchCounter *counter, TotalKey key, int cell, int delta)
 		MemoryContext previous = MemoryContextSwitchTo(counter->context);
 
 		if (key.device_type != NULL)
-			change->key.device_type = cstring_to_text_with_len(
-				VARDATA_ANY(key.device_type), VARSIZE_ANY_EXHDR(key.device_type));
+			change->key.device_type = cstring_to_text_with_len(VARDATA_ANY(key.device_type),
+															   VARSIZE_ANY_EXHDR(key.device_type));
 		change->deltas = palloc0(sizeof(int64) * N_CELLS);
 		MemoryContextSwitchTo(previous);
 	}
@@ -341,10 +341,10 @@ read_batch(BatchCounter *counter, TupleTableSlot *slot, CountedBatch *batch)
 	batch->project_id = *DatumGetUUIDP(batch_value(slot, columns->project_id));
 	batch->id = *DatumGetUUIDP(batch_value(slot, columns->id));
 	batch->device_type = DatumGetTextPP(batch_value(slot, columns->device_type));
-	batch->cell = cell_index(DatumGetObjectId(batch_value(slot, columns->status)),
-							 DatumGetBool(batch_value(slot, columns->open)),
-							 DatumGetObjectId(batch_value(slot, columns->queue_priority)),
-							 &counter->labels);
+	batch->cell =
+		cell_index(DatumGetObjectId(batch_value(slot, columns->status)),
+				   DatumGetBool(batch_value(slot, columns->open)),
+				   DatumGetObjectId(batch_value(slot, columns->queue_priority)), &counter->labels);
 }
 
 /*
@@ -447,8 +447,7 @@ find_columns(BatchCounter *counter)
 
 	columns->project_id = require_column(descriptor, "batch", "project_id", UUIDOID);
 	columns->id = require_column(descriptor, "batch", "id", UUIDOID);
-	columns->status =
-		require_column(descriptor, "batch", "status", extension_type("batch_status"));
+	columns->status = require_column(descriptor, "batch", "status", extension_type("batch_status"));
 	columns->open = require_column(descriptor, "batch", "open", BOOLOID);
 	columns->device_type = require_column(descriptor, "batch", "device_type", TEXTOID);
 	columns->queue_priority =
@@ -507,7 +506,8 @@ count_old_batches(BatchCounter *counter, Tuplestorestate *old_rows, Tuplestorest
 		begin_transition_rows(new_rows);
 	while (tuplestore_gettupleslot(old_rows, true, false, slot))
 	{
-		bool replaced = new_rows != NULL && tuplestore_gettupleslot(new_rows, true, false, new_slot);
+		bool replaced =
+			new_rows != NULL && tuplestore_gettupleslot(new_rows, true, false, new_slot);
 		MemoryContext previous = MemoryContextSwitchTo(row_context);
 		CountedBatch old;
 		CountedBatch new;

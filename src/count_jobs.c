@@ -304,9 +304,8 @@ put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuple
 		memset(change->tts_isnull, false, CHANGE_NATTS * sizeof(bool));
 		change->tts_values[CHANGE_BATCH_ID - 1] = job_value(slot, batch_id);
 		change->tts_values[CHANGE_PROJECT_ID - 1] = job_value(slot, project_id);
-		change->tts_values[CHANGE_STATUS - 1] =
-			Int32GetDatum(enum_index(DatumGetObjectId(job_value(slot, status)), job_status_labels,
-									 N_JOB_STATUSES, known));
+		change->tts_values[CHANGE_STATUS - 1] = Int32GetDatum(enum_index(
+			DatumGetObjectId(job_value(slot, status)), job_status_labels, N_JOB_STATUSES, known));
 		change->tts_values[CHANGE_DELTA - 1] = Int32GetDatum(delta);
 		ExecStoreVirtualTuple(change);
 		tuplesort_puttupleslot(changes, change);
@@ -391,8 +390,7 @@ apply_changes(JobCountTable *table, Relation job, Tuplestorestate *old_rows,
 static void
 clear_counts(JobCountTable *table)
 {
-	TableScanDesc scan =
-		table_beginscan(table->rows->relation, SnapshotSelf, 0, NULL);
+	TableScanDesc scan = table_beginscan(table->rows->relation, SnapshotSelf, 0, NULL);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, table->rows->found))
 	{

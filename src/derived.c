@@ -72,8 +72,8 @@ check_trigger(FunctionCallInfo fcinfo, const char *function)
  * these, which are null where the statement has none.
  */
 void
-check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
-						Tuplestorestate **old_rows, Tuplestorestate **new_rows)
+check_statement_trigger(FunctionCallInfo fcinfo, const char *function, Tuplestorestate **old_rows,
+						Tuplestorestate **new_rows)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TriggerEvent event;
@@ -191,12 +191,12 @@ open_referenced_batch(Relation job)
 			return table_open(batch, AccessShareLock);
 		}
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-			 errmsg("table \"%s\" has no foreign key from (project_id, batch_id) to the batches",
-					RelationGetRelationName(job)),
-			 errhint("Use the triggers on the tables that %s.create_tables() makes.",
-					 BATCHES_SCHEMA)));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+		 errmsg("table \"%s\" has no foreign key from (project_id, batch_id) to the batches",
+				RelationGetRelationName(job)),
+		 errhint("Use the triggers on the tables that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
 /* A derived table of a table of batches: beside it, or beside what it is a partition of. */
@@ -208,12 +208,11 @@ derived_table_of(Relation batch, const char *name)
 	Oid table = get_relname_relid(name, schema);
 
 	if (schema != get_namespace_oid(BATCHES_SCHEMA, false))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("table \"%s\" is not in schema \"%s\"", RelationGetRelationName(batch),
-						BATCHES_SCHEMA),
-				 errhint("Use the triggers on the tables that %s.create_tables() makes.",
-						 BATCHES_SCHEMA)));
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("table \"%s\" is not in schema \"%s\"",
+							   RelationGetRelationName(batch), BATCHES_SCHEMA),
+						errhint("Use the triggers on the tables that %s.create_tables() makes.",
+								BATCHES_SCHEMA)));
 	if (!OidIsValid(table))
 		table = require_table(name);
 	check_owner(batch, table);
@@ -330,8 +329,8 @@ seek(DerivedTable *table, IndexScanDesc scan, const Datum *values, const bool *i
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		Oid type = table->index->rd_opcintype[i];
-		Oid equals = get_opfamily_member(table->index->rd_opfamily[i], type, type,
-										 BTEqualStrategyNumber);
+		Oid equals =
+			get_opfamily_member(table->index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
 
 		if (isnull != NULL && isnull[i])
 			ScanKeyEntryInitialize(&keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1, InvalidStrategy,
@@ -353,8 +352,8 @@ hash_key(DerivedTable *table, const Datum *values, const bool *isnull)
 		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->index), i);
 
 		if (isnull == NULL || !isnull[i])
-			hash = hash_combine(hash, datum_image_hash(values[i], attribute->attbyval,
-													   attribute->attlen));
+			hash = hash_combine(
+				hash, datum_image_hash(values[i], attribute->attbyval, attribute->attlen));
 	}
 	return hash;
 }
@@ -419,8 +418,8 @@ derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
 		return false;
 	/* Another row may be there: if a savepoint was rolled back, or the table truncated. */
 	found = table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found) &&
-			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(
-				table->found, MinTransactionIdAttributeNumber, &xmin_isnull))) &&
+			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
+				slot_getsysattr(table->found, MinTransactionIdAttributeNumber, &xmin_isnull))) &&
 			has_key(table, values, isnull);
 	return found;
 }
@@ -508,10 +507,9 @@ conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result, bool
 			 RelationGetRelationName(table->relation));
 	if (IsolationUsesXactSnapshot())
 		fail_to_serialize();
-	result =
-		table_tuple_lock(table->relation, &latest, GetActiveSnapshot(), table->found,
-						 GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
-						 TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+	result = table_tuple_lock(table->relation, &latest, GetActiveSnapshot(), table->found,
+							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
+							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	return result == TM_Ok ? DERIVED_CHANGED : DERIVED_GONE;
 }
 
@@ -527,9 +525,9 @@ derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
 
 	ExecMaterializeSlot(table->row);
 	table->row->tts_tableOid = RelationGetRelid(table->relation);
-	result = table_tuple_update(table->relation, &old, table->row, GetCurrentCommandId(true),
-								GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode,
-								&updated);
+	result =
+		table_tuple_update(table->relation, &old, table->row, GetCurrentCommandId(true),
+						   GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode, &updated);
 	if (result == TM_Ok)
 	{
 		if (updates_indexes(updated))
@@ -615,8 +613,7 @@ batches_protect_counts(PG_FUNCTION_ARGS)
 		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 			return PointerGetDatum(NULL);
 	}
-	else if (TRIGGER_FIRED_AFTER(trigger->tg_event) &&
-			 TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+	else if (TRIGGER_FIRED_AFTER(trigger->tg_event) && TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		Oid batch = get_relname_relid("batch", RelationGetNamespace(trigger->tg_relation));
 
@@ -624,10 +621,11 @@ batches_protect_counts(PG_FUNCTION_ARGS)
 			return PointerGetDatum(NULL);
 	}
 	else
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("trigger \"%s\" must be fired before each row, or after TRUNCATE",
-							   trigger->tg_trigger->tgname),
-						errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" must be fired before each row, or after TRUNCATE",
+						trigger->tg_trigger->tgname),
+				 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 	ereport(ERROR, (errcode(ERRCODE_GENERATED_ALWAYS),
 					errmsg("table \"%s\" cannot be changed directly", table),
 					errhint("Change the rows of %s.batch and %s.job: their triggers keep \"%s\". "

@@ -95,7 +95,7 @@ find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, Ke
 		seek_key(leaves, &keys[0], leaf_seek);
 	while (i < nkeys && (entry = leaf_next(leaves, &tid)) != NULL)
 	{
-		BatchKey found;
+		BatchKey found = {0};
 		bool isnull;
 		int order = 0;
 
@@ -141,8 +141,7 @@ fetch_joined(Fetch *fetch)
 	KeyJoin *join = fetch->join;
 	bool isnull;
 	bool id_isnull;
-	Datum project_id =
-		slot_getattr(fetch->slot, fetch->table->columns[COLUMN_PROJECT_ID], &isnull);
+	Datum project_id = slot_getattr(fetch->slot, fetch->table->columns[COLUMN_PROJECT_ID], &isnull);
 	Datum id = slot_getattr(fetch->slot, fetch->table->columns[COLUMN_ID], &id_isnull);
 
 	if (join->scan == NULL)
@@ -163,9 +162,9 @@ fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions, in
 		   conditions_hold(conditions, nconditions, fetch->table->source, fetch->slot,
 						   fetch->check_context) &&
 		   (join == NULL ||
-			(fetch_joined(fetch) && conditions_hold(join->conditions, join->nconditions,
-													join->table->source, join->slot,
-													fetch->check_context)));
+			(fetch_joined(fetch) &&
+			 conditions_hold(join->conditions, join->nconditions, join->table->source, join->slot,
+							 fetch->check_context)));
 }
 
 void

@@ -36,11 +36,11 @@ typedef struct KeyJoin
 
 typedef struct Fetch
 {
-	MemoryContext context; /* of what is made for the first tuple */
+	MemoryContext context;     /* of what is made for the first tuple */
 	IndexFetchTableData *data; /* NULL until the first tuple */
 	DirectTable *table;
 	Snapshot snapshot;
-	KeyJoin *join;           /* or NULL */
+	KeyJoin *join;        /* or NULL */
 	TupleTableSlot *slot; /* has the last tuple */
 	bool all_dead;        /* nobody sees anything of the last chain */
 	MemoryContext check_context;

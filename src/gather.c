@@ -50,8 +50,8 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	IndexScan *scan = gather->scan;
 	bool isnull;
 	bool id_isnull;
-	Datum key = match_value(&gather->walk, fetched ? &gather->fetch : NULL,
-								scan->request->order_by, &isnull);
+	Datum key = match_value(&gather->walk, fetched ? &gather->fetch : NULL, scan->request->order_by,
+							&isnull);
 	const Match *last = gather->full ? &gather->matches[scan->wanted - 1] : NULL;
 	Match match;
 
@@ -59,8 +59,9 @@ keep_match(Gather *gather, bool fetched, ItemPointer tid)
 	set_match_key(scan, &match, key, isnull);
 	if (last != NULL && compare_keys(scan, &match, last) > 0)
 		return;
-	set_match_place(&match, match_value(&gather->walk, fetched ? &gather->fetch : NULL,
-											 COLUMN_ID, &id_isnull), tid);
+	set_match_place(
+		&match, match_value(&gather->walk, fetched ? &gather->fetch : NULL, COLUMN_ID, &id_isnull),
+		tid);
 	if (last != NULL && compare_matches(scan, &match, last) >= 0)
 		return;
 	if (gather->nmatches >= gather->size)
@@ -269,7 +270,8 @@ gather_find(Gather *gather, int64 work_limit)
 		}
 	}
 	if (gather->key != NULL)
-		find_keys(gather->key, gather->scan->snapshot, gather->keys, gather->nkeys, add_key_tid, gather);
+		find_keys(gather->key, gather->scan->snapshot, gather->keys, gather->nkeys, add_key_tid,
+				  gather);
 	walk->work += gather->nkeys * WORK_KEY;
 	gather->nkeys = 0;
 	set_known_work(gather);

@@ -93,7 +93,8 @@ read_map(JobCounts *counts, int64 *work)
 	condition.columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
 	project[0] = UUIDPGetDatum(&counts->project_id);
 	restrict_to_list(&condition, project, 1);
-	walk_init(&walk, counts->table, counts->key, &condition, 1, &condition, NoMovementScanDirection);
+	walk_init(&walk, counts->table, counts->key, &condition, 1, &condition,
+			  NoMovementScanDirection);
 	walk_need_column(&walk, counts->size_class);
 	walk_start_stream(&walk, 0);
 	while (!counts->is_large && walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
@@ -104,10 +105,10 @@ read_map(JobCounts *counts, int64 *work)
 			counts->map,
 			*DatumGetUUIDP(walk_value(&walk, counts->table->columns[COLUMN_ID], &isnull)), &found);
 
-		entry->size_class = DatumGetInt16(
-			direct_position(counts->key, counts->size_class) > 0
-				? walk_value(&walk, counts->size_class, &isnull)
-				: slot_getattr(walk.fetch.slot, counts->size_class, &isnull));
+		entry->size_class =
+			DatumGetInt16(direct_position(counts->key, counts->size_class) > 0
+							  ? walk_value(&walk, counts->size_class, &isnull)
+							  : slot_getattr(walk.fetch.slot, counts->size_class, &isnull));
 		counts->is_large =
 			counts->map->members * (int64) sizeof(JobCountEntry) > work_mem * INT64CONST(1024);
 	}

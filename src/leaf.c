@@ -193,8 +193,8 @@ void
 leaf_advance(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 {
 	set_key(reader, from, isnull, nfrom);
-	for (int i = 0; i < FEW_ENTRIES && BufferIsValid(reader->buffer) &&
-					reader->offset <= reader->last_offset;
+	for (int i = 0;
+		 i < FEW_ENTRIES && BufferIsValid(reader->buffer) && reader->offset <= reader->last_offset;
 		 i++)
 	{
 		if (_bt_compare(reader->index, reader->key, reader->copy.data, reader->offset) <= 0)

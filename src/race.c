@@ -182,8 +182,8 @@ add_gathers(IndexScan *scan, Race *race, bool keeps)
 {
 	bool reads_index_only = false;
 
-	race->gathers = palloc(sizeof(Gather) * N_SOURCES *
-						   (scan->nconditions * (scan->nconditions + 1) + 1));
+	race->gathers =
+		palloc(sizeof(Gather) * N_SOURCES * (scan->nconditions * (scan->nconditions + 1) + 1));
 	for (int source = 0; source < count_sources(scan); source++)
 		for (int i = 0; i < scan->nconditions; i++)
 		{
@@ -392,8 +392,7 @@ drop_gathers(Race *race)
 	for (int i = 0; i < race->nmerges; i++)
 		least = Min(least, walk_whole_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
-		least = Min(least, gather_is_known(&race->gathers[i])
-							   ? race->gathers[i].known_work
+		least = Min(least, gather_is_known(&race->gathers[i]) ? race->gathers[i].known_work
 						   : race->gathers[i].key == NULL ? walk_whole_work(&race->gathers[i].walk)
 														  : NO_WORK_LIMIT);
 	for (int i = 0; i < race->ngathers; i++)

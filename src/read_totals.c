@@ -75,9 +75,9 @@ may_select(const Request *request, Relation batch, Relation totals)
 		if (request->filters[id].given)
 		{
 			ColumnId column = parameters[id].column;
-			AttrNumber number = get_attnum(
-				RelationGetRelid(batch),
-				batch_columns[column == COLUMN_COMPLETE ? COLUMN_OPEN : column].name);
+			AttrNumber number =
+				get_attnum(RelationGetRelid(batch),
+						   batch_columns[column == COLUMN_COMPLETE ? COLUMN_OPEN : column].name);
 
 			if (number == InvalidAttrNumber)
 				return false;
@@ -110,14 +110,13 @@ totals_may_answer(const Request *request)
 	 * Other tables' rows are seen through a view, or through a table that others inherit from;
 	 * and what is written through one that it inherits from, its triggers do not see.
 	 */
-	may_answer = (batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-				  (batch->rd_rel->relkind == RELKIND_RELATION &&
-				   !has_subclass(RelationGetRelid(batch)) &&
-				   !has_superclass(RelationGetRelid(batch)))) &&
-				 totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
-				 direct_policy_obstacle(batch, BATCH_POLICY) == NULL &&
-				 direct_policy_obstacle(totals, BATCH_POLICY) == NULL &&
-				 may_select(request, batch, totals);
+	may_answer =
+		(batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		 (batch->rd_rel->relkind == RELKIND_RELATION && !has_subclass(RelationGetRelid(batch)) &&
+		  !has_superclass(RelationGetRelid(batch)))) &&
+		totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
+		direct_policy_obstacle(batch, BATCH_POLICY) == NULL &&
+		direct_policy_obstacle(totals, BATCH_POLICY) == NULL && may_select(request, batch, totals);
 	table_close(totals, NoLock);
 	table_close(batch, NoLock);
 	return may_answer;
@@ -285,9 +284,8 @@ add_device(TotalReader *reader, Datum device, bool all_devices)
 		int order = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull != all_devices ||
-			(!isnull &&
-			 !DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, value, device))))
+		if (isnull != all_devices || (!isnull && !DatumGetBool(DirectFunctionCall2Coll(
+													 texteq, C_COLLATION_OID, value, device))))
 			return;
 		found = DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
 		while (project < reader->nprojects &&
@@ -331,8 +329,8 @@ sum_by_index(const Request *request, TotalSum *sum)
 	key[1] = direct_column(reader.table, "project_id", UUIDOID);
 	reader.n_column = direct_column(reader.table, "n", INT8ARRAYOID);
 	direct_open_indexes(reader.table, is_total_index, key);
-	if (reader.table->nindexes == 0 || key[0] == InvalidAttrNumber ||
-		key[1] == InvalidAttrNumber || reader.n_column == InvalidAttrNumber)
+	if (reader.table->nindexes == 0 || key[0] == InvalidAttrNumber || key[1] == InvalidAttrNumber ||
+		reader.n_column == InvalidAttrNumber)
 	{
 		direct_close(reader.table);
 		return false;

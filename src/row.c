@@ -70,12 +70,14 @@ column_type_oid(ColumnType type)
 void
 fail_on_missing_counts(Datum batch_id)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("batch %s has no job counts", DatumGetCString(DirectFunctionCall1(uuid_out, batch_id))),
-			 errhint("If they were lost while no trigger kept them, the owner of the tables mends "
-					 "them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
-					 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "
-					 "the same.",
-					 BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA)));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_DATA_CORRUPTED),
+		 errmsg("batch %s has no job counts",
+				DatumGetCString(DirectFunctionCall1(uuid_out, batch_id))),
+		 errhint("If they were lost while no trigger kept them, the owner of the tables mends "
+				 "them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
+				 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "
+				 "the same.",
+				 BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA)));
 }

@@ -56,8 +56,8 @@ begin_rows(IndexScan *scan, Source found)
 	for (int i = 0; i < N_SOURCES; i++)
 	{
 		fetch_init(&reader->fetches[i], scan->tables[i], NULL, scan->snapshot);
-		reader->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(scan->tables[i]->relation),
-													&TTSOpsHeapTuple);
+		reader->slots[i] =
+			MakeSingleTupleTableSlot(RelationGetDescr(scan->tables[i]->relation), &TTSOpsHeapTuple);
 	}
 	reader->block_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches rows", ALLOCSET_DEFAULT_SIZES);
@@ -83,8 +83,8 @@ key_column(const PageReader *reader, Source source, ColumnId column)
 {
 	bool isnull;
 
-	return *DatumGetUUIDP(slot_getattr(reader->fetches[source].slot,
-									   reader->scan->columns[source][column], &isnull));
+	return *DatumGetUUIDP(
+		slot_getattr(reader->fetches[source].slot, reader->scan->columns[source][column], &isnull));
 }
 
 /* A KeyCallback: one of the versions that a row of the other table has had */
@@ -95,8 +95,7 @@ take_other(const BatchKey *key, const ItemPointerData *tid, void *arg)
 	Source other = reader->found == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 
 	if (fetch_tuple(&reader->fetches[other], tid))
-		reader->tuples[other][key->number] =
-			ExecCopySlotHeapTuple(reader->fetches[other].slot);
+		reader->tuples[other][key->number] = ExecCopySlotHeapTuple(reader->fetches[other].slot);
 }
 
 /* The row that is in the slots. */
@@ -123,8 +122,7 @@ read_row(PageReader *reader, BatchRow *row)
 		int i = scan->job_columns[status] - 1;
 
 		if (!reader->slots[SOURCE_JOB_COUNT]->tts_isnull[i])
-			row->job_counts[status] =
-				DatumGetInt32(reader->slots[SOURCE_JOB_COUNT]->tts_values[i]);
+			row->job_counts[status] = DatumGetInt32(reader->slots[SOURCE_JOB_COUNT]->tts_values[i]);
 	}
 }
 
@@ -387,7 +385,7 @@ add_size_class(IndexScan *scan)
 		return;
 	}
 	class = lower < EXACT_SIZE_CLASSES && upper < EXACT_SIZE_CLASSES ? jobs
-																	  : new_condition(scan, INT2OID);
+																	 : new_condition(scan, INT2OID);
 	if (class == jobs)
 	{
 		bool has_lower = jobs->has_lower;

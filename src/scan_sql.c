@@ -119,8 +119,9 @@ append_jobs_bound(StringInfo sql, const char *operator, Datum value,
 	int32 nearest = (int32) Max(Min(bound, PG_INT32_MAX), PG_INT32_MIN);
 
 	appendStringInfo(
-		sql, "c." JOBS_COUNT_COLUMN " operator(pg_catalog.%s) $%d and c." SIZE_CLASS_COLUMN
-			 " operator(pg_catalog.%s) $%d",
+		sql,
+		"c." JOBS_COUNT_COLUMN " operator(pg_catalog.%s) $%d and c." SIZE_CLASS_COLUMN
+		" operator(pg_catalog.%s) $%d",
 		operator, add_query_parameter(query_parameters, INT8OID, value), operator,
 		add_query_parameter(query_parameters, INT2OID, Int16GetDatum(size_class(nearest))));
 }
@@ -264,8 +265,8 @@ check_types(TupleDesc descriptor)
 								  TupleDescAttr(descriptor, i++)->atttypid, expected);
 		else
 			check_column_type(batch_columns[column].is_job_count ? JOB_COUNT_TABLE : "batch",
-							  batch_columns[column].name,
-							  TupleDescAttr(descriptor, i++)->atttypid, expected);
+							  batch_columns[column].name, TupleDescAttr(descriptor, i++)->atttypid,
+							  expected);
 	}
 }
 

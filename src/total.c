@@ -27,11 +27,12 @@ cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known)
 void
 fail_on_wrong_totals(void)
 {
-	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-					errmsg("the totals in \"%s.%s\" are wrong", BATCHES_SCHEMA, TOTAL_TABLE),
-					errhint("They were changed, or batches were, while no trigger kept them. The owner "
-							"of the tables mends them: SELECT %s.repair_counts().",
-							BATCHES_SCHEMA)));
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the totals in \"%s.%s\" are wrong", BATCHES_SCHEMA, TOTAL_TABLE),
+			 errhint("They were changed, or batches were, while no trigger kept them. The owner "
+					 "of the tables mends them: SELECT %s.repair_counts().",
+					 BATCHES_SCHEMA)));
 }
 
 /* Adds what an array of the table has to cells. A null is no batch. */
@@ -41,7 +42,8 @@ add_cells(int64 *cells, ArrayType *array)
 	const bits8 *present = ARR_NULLBITMAP(array);
 	const int64 *value = (const int64 *) ARR_DATA_PTR(array);
 
-	if (ARR_ELEMTYPE(array) != INT8OID || ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != N_CELLS)
+	if (ARR_ELEMTYPE(array) != INT8OID ||
+		ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != N_CELLS)
 		fail_on_wrong_totals();
 	for (int i = 0; i < N_CELLS; i++)
 		if (present == NULL || (present[i / BITS_PER_BYTE] & (1 << i % BITS_PER_BYTE)) != 0)
@@ -66,6 +68,6 @@ make_cells(const int64 *cells)
 	}
 	if (!any)
 		return NULL;
-	return construct_md_array(values, isnull, lengthof(dimensions), dimensions, lower_bounds, INT8OID,
-							  sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	return construct_md_array(values, isnull, lengthof(dimensions), dimensions, lower_bounds,
+							  INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 }

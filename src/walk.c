@@ -96,8 +96,7 @@ bool
 walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key, AttrNumber size_class,
 				Condition *conditions, int nconditions)
 {
-	walk->project_position =
-		direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
+	walk->project_position = direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
 	walk->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
 	if (walk->needs_heap || walk->project_position == 0 || walk->id_position == 0)
 		return false;
@@ -411,8 +410,8 @@ has_wanted_jobs(Walk *walk)
 	Datum project_id = entry_value(walk, walk->entry, walk->project_position, &isnull);
 	Datum id = entry_value(walk, walk->entry, walk->id_position, &isnull);
 
-	walk->jobs_count = job_counts_of(walk->job_counts, DatumGetUUIDP(project_id),
-									 DatumGetUUIDP(id), passed_of_project(walk), &walk->work);
+	walk->jobs_count = job_counts_of(walk->job_counts, DatumGetUUIDP(project_id), DatumGetUUIDP(id),
+									 passed_of_project(walk), &walk->work);
 	if (walk->jobs_count < 0)
 		return false;
 	for (int i = 0; i < walk->njob_conditions; i++)

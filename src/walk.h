@@ -22,7 +22,7 @@
 #define WORK_TAGGED 4   /* adding an entry of an index on the tags to a bitmap */
 #define WORK_TUPLE 5    /* fetching a tuple */
 #define WORK_BLOCK 20   /* finding its page */
-#define WORK_KEY 40      /* finding the next key of some that are in order */
+#define WORK_KEY 40     /* finding the next key of some that are in order */
 #define WORK_JOIN 100   /* looking the other table's row up */
 #define WORK_DESCENT 80 /* finding a place in an index */
 
@@ -77,10 +77,10 @@ typedef struct Walk
 	Condition **job_conditions;
 	int32 jobs_count; /* of the last entry */
 
-	int stream;         /* the one being read */
+	int stream;           /* the one being read */
 	int64 stream_entries; /* read of it */
-	LeafReader *leaves; /* for a walk without a direction */
-	int64 page;         /* of the leaves, the last one seen */
+	LeafReader *leaves;   /* for a walk without a direction */
+	int64 page;           /* of the leaves, the last one seen */
 	bool page_is_inside;
 	IndexScanDesc scan;        /* for one with a direction */
 	int nkeys;                 /* of each of its streams */
@@ -96,8 +96,8 @@ typedef struct Walk
 extern void walk_init(Walk *walk, DirectTable *table, DirectIndex *index, Condition *conditions,
 					  int nconditions, Condition *list, ScanDirection direction);
 extern void walk_join(Walk *walk, KeyJoin *join);
-extern bool walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key,
-							AttrNumber size_class, Condition *conditions, int nconditions);
+extern bool walk_count_jobs(Walk *walk, DirectTable *table, DirectIndex *key, AttrNumber size_class,
+							Condition *conditions, int nconditions);
 extern void walk_need_column(Walk *walk, AttrNumber column);
 extern bool walk_is_filtered(const Walk *walk);
 extern int64 walk_counting_work(const Walk *walk);
