@@ -14,6 +14,9 @@ select id, status, device_type, jobs_count, jobs_count_per_status, tags
 -- How many batches failed in the last quarter of 2025?
 select batches.count_batches(status => '{ERROR,TIMED_OUT}', start_date => '2025-10-01Z', end_date => '2025-12-31Z');
 
+-- What there is to choose from: how many finished batches each device, priority and project has
+select jsonb_pretty(batches.batch_facets(status => '{DONE}') - 'status' - 'open') \g (format=unaligned tuples_only=on)
+
 -- The aggregate, for analytics: the jobs of each device. The owner of the
 -- tables reads them directly, and sees every project.
 select b.device_type, count(*) as jobs, batches.jobs_count_per_status(j.status)
@@ -21,3 +24,6 @@ select b.device_type, count(*) as jobs, batches.jobs_count_per_status(j.status)
   join batches.job j on j.project_id = b.project_id and j.batch_id = b.id
  group by b.device_type
  order by jobs desc;
+
+-- The counts and the totals are kept by triggers: nothing in them differs from a recount.
+select count(*) as differences from batches.verify_counts();

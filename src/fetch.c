@@ -97,11 +97,16 @@ find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, Ke
 	{
 		BatchKey found = {0};
 		bool isnull;
+		bool id_isnull;
+		Datum project_id = index_getattr(entry, 1, descriptor, &isnull);
+		Datum id = index_getattr(entry, 2, descriptor, &id_isnull);
 		int order = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		found.project_id = *DatumGetUUIDP(index_getattr(entry, 1, descriptor, &isnull));
-		found.id = *DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
+		if (isnull || id_isnull)
+			continue;
+		found.project_id = *DatumGetUUIDP(project_id);
+		found.id = *DatumGetUUIDP(id);
 		while (i < nkeys && (order = compare_keys_of_batches(&keys[i], &found)) < 0)
 			i++;
 		if (i < nkeys && order > 0)

@@ -213,8 +213,13 @@ add_key(Gather *gather)
 {
 	const AttrNumber *columns = gather->walk.table->columns;
 	bool isnull;
+	bool id_isnull;
+	Datum project_id = walk_value(&gather->walk, columns[COLUMN_PROJECT_ID], &isnull);
+	Datum id = walk_value(&gather->walk, columns[COLUMN_ID], &id_isnull);
 	BatchKey *key;
 
+	if (isnull || id_isnull)
+		return;
 	if (gather->nkeys == gather->keys_size)
 	{
 		gather->keys_size = gather->keys_size == 0 ? 256 : gather->keys_size * 2;
@@ -224,9 +229,8 @@ add_key(Gather *gather)
 			gather->keys = repalloc_huge(gather->keys, sizeof(BatchKey) * gather->keys_size);
 	}
 	key = &gather->keys[gather->nkeys++];
-	key->project_id =
-		*DatumGetUUIDP(walk_value(&gather->walk, columns[COLUMN_PROJECT_ID], &isnull));
-	key->id = *DatumGetUUIDP(walk_value(&gather->walk, columns[COLUMN_ID], &isnull));
+	key->project_id = *DatumGetUUIDP(project_id);
+	key->id = *DatumGetUUIDP(id);
 }
 
 /* A KeyCallback */

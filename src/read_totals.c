@@ -287,7 +287,10 @@ add_device(TotalReader *reader, Datum device, bool all_devices)
 		if (isnull != all_devices || (!isnull && !DatumGetBool(DirectFunctionCall2Coll(
 													 texteq, C_COLLATION_OID, value, device))))
 			return;
-		found = DatumGetUUIDP(index_getattr(entry, 2, descriptor, &isnull));
+		value = index_getattr(entry, 2, descriptor, &isnull);
+		if (isnull)
+			continue;
+		found = DatumGetUUIDP(value);
 		while (project < reader->nprojects &&
 			   (order = memcmp(DatumGetUUIDP(reader->projects[project]), found, UUID_LEN)) < 0)
 			project++;

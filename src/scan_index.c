@@ -78,13 +78,15 @@ end_rows(PageReader *reader)
 	MemoryContextDelete(reader->row_context);
 }
 
+/* A part of the key of the tuple fetched; what is null finds nothing. */
 static pg_uuid_t
 key_column(const PageReader *reader, Source source, ColumnId column)
 {
 	bool isnull;
+	Datum value =
+		slot_getattr(reader->fetches[source].slot, reader->scan->columns[source][column], &isnull);
 
-	return *DatumGetUUIDP(
-		slot_getattr(reader->fetches[source].slot, reader->scan->columns[source][column], &isnull));
+	return isnull ? (pg_uuid_t){{0}} : *DatumGetUUIDP(value);
 }
 
 /* A KeyCallback: one of the versions that a row of the other table has had */
@@ -450,8 +452,7 @@ find_batch_columns(IndexScan *scan)
 		if (number == InvalidAttrNumber)
 			return other_column("batch", column->name);
 		/* Every row has its place by them. */
-		if ((i == COLUMN_PROJECT_ID || i == COLUMN_ID || i == COLUMN_OPEN) &&
-			!direct_is_not_null(table, number))
+		if ((i == COLUMN_ID || i == COLUMN_OPEN) && !direct_is_not_null(table, number))
 			return psprintf("column \"%s\" of \"batch\" is not surely without nulls for this "
 							"transaction",
 							column->name);

@@ -407,9 +407,12 @@ static bool
 has_wanted_jobs(Walk *walk)
 {
 	bool isnull;
+	bool id_isnull;
 	Datum project_id = entry_value(walk, walk->entry, walk->project_position, &isnull);
-	Datum id = entry_value(walk, walk->entry, walk->id_position, &isnull);
+	Datum id = entry_value(walk, walk->entry, walk->id_position, &id_isnull);
 
+	if (isnull || id_isnull)
+		return false;
 	walk->jobs_count = job_counts_of(walk->job_counts, DatumGetUUIDP(project_id), DatumGetUUIDP(id),
 									 passed_of_project(walk), &walk->work);
 	if (walk->jobs_count < 0)
