@@ -318,33 +318,18 @@ count_batch(BatchCounter *counter, const CountedBatch *batch, int delta)
 	add_change(counter, device, batch->cell, delta);
 }
 
-static Datum
-batch_value(TupleTableSlot *slot, AttrNumber number)
-{
-	bool isnull;
-	Datum value = slot_getattr(slot, number, &isnull);
-
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("null value in column \"%s\" of a batch",
-						NameStr(TupleDescAttr(slot->tts_tupleDescriptor, number - 1)->attname)),
-				 errhint("What batches are counted by is not null.")));
-	return value;
-}
-
 static void
 read_batch(BatchCounter *counter, TupleTableSlot *slot, CountedBatch *batch)
 {
 	const BatchColumns *columns = &counter->columns;
 
-	batch->project_id = *DatumGetUUIDP(batch_value(slot, columns->project_id));
-	batch->id = *DatumGetUUIDP(batch_value(slot, columns->id));
-	batch->device_type = DatumGetTextPP(batch_value(slot, columns->device_type));
-	batch->cell =
-		cell_index(DatumGetObjectId(batch_value(slot, columns->status)),
-				   DatumGetBool(batch_value(slot, columns->open)),
-				   DatumGetObjectId(batch_value(slot, columns->queue_priority)), &counter->labels);
+	batch->project_id = *DatumGetUUIDP(counted_value(slot, columns->project_id, "batch"));
+	batch->id = *DatumGetUUIDP(counted_value(slot, columns->id, "batch"));
+	batch->device_type = DatumGetTextPP(counted_value(slot, columns->device_type, "batch"));
+	batch->cell = cell_index(
+		DatumGetObjectId(counted_value(slot, columns->status, "batch")),
+		DatumGetBool(counted_value(slot, columns->open, "batch")),
+		DatumGetObjectId(counted_value(slot, columns->queue_priority, "batch")), &counter->labels);
 }
 
 /*

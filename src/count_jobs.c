@@ -268,22 +268,6 @@ remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
  * The trigger on the jobs
  */
 
-/* A job's column, which is not null. */
-static Datum
-job_value(TupleTableSlot *slot, AttrNumber number)
-{
-	bool isnull;
-	Datum value = slot_getattr(slot, number, &isnull);
-
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("null value in column \"%s\" of a job",
-						NameStr(TupleDescAttr(slot->tts_tupleDescriptor, number - 1)->attname)),
-				 errhint("A job has a project, a batch and a status.")));
-	return value;
-}
-
 /* Adds the rows of a transition table to the changes to be sorted. */
 static void
 put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuplestorestate *rows,
@@ -302,10 +286,11 @@ put_changes(Tuplesortstate *changes, TupleTableSlot *change, Relation job, Tuple
 		CHECK_FOR_INTERRUPTS();
 		ExecClearTuple(change);
 		memset(change->tts_isnull, false, CHANGE_NATTS * sizeof(bool));
-		change->tts_values[CHANGE_BATCH_ID - 1] = job_value(slot, batch_id);
-		change->tts_values[CHANGE_PROJECT_ID - 1] = job_value(slot, project_id);
-		change->tts_values[CHANGE_STATUS - 1] = Int32GetDatum(enum_index(
-			DatumGetObjectId(job_value(slot, status)), job_status_labels, N_JOB_STATUSES, known));
+		change->tts_values[CHANGE_BATCH_ID - 1] = counted_value(slot, batch_id, "job");
+		change->tts_values[CHANGE_PROJECT_ID - 1] = counted_value(slot, project_id, "job");
+		change->tts_values[CHANGE_STATUS - 1] =
+			Int32GetDatum(enum_index(DatumGetObjectId(counted_value(slot, status, "job")),
+									 job_status_labels, N_JOB_STATUSES, known));
 		change->tts_values[CHANGE_DELTA - 1] = Int32GetDatum(delta);
 		ExecStoreVirtualTuple(change);
 		tuplesort_puttupleslot(changes, change);

@@ -124,6 +124,23 @@ begin_transition_rows(Tuplestorestate *rows)
 	tuplestore_rescan(rows);
 }
 
+/* A column that a row is counted by: it is not null. */
+Datum
+counted_value(TupleTableSlot *slot, AttrNumber number, const char *what)
+{
+	bool isnull;
+	Datum value = slot_getattr(slot, number, &isnull);
+
+	if (isnull)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_NOT_NULL_VIOLATION),
+			 errmsg("null value in column \"%s\" of a %s",
+					NameStr(TupleDescAttr(slot->tts_tupleDescriptor, number - 1)->attname), what),
+			 errhint("What batches and jobs are counted by is not null.")));
+	return value;
+}
+
 /* Begins to sort what statements change by the batches' keys. */
 Tuplesortstate *
 begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id, AttrNumber batch_id)

@@ -41,6 +41,7 @@ extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *functio
 extern void check_truncate_trigger(TriggerData *trigger);
 extern bool has_transition_rows(Tuplestorestate *rows);
 extern void begin_transition_rows(Tuplestorestate *rows);
+extern Datum counted_value(TupleTableSlot *slot, AttrNumber number, const char *what);
 extern Tuplesortstate *begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id,
 										   AttrNumber batch_id);
 extern Relation open_referenced_batch(Relation job);
