@@ -105,15 +105,14 @@ require_column(TupleDesc descriptor, const char *table, const char *name, Oid ty
 }
 
 /*
- * The index of an enumeration's value among its labels. The values are looked up once,
- * and kept in "known", which is zero at first.
+ * The index of an enumeration's value among its labels, or -1. The values are looked up
+ * once, and kept in "known", which is zero at first.
  */
 int
-enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
+find_enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
 {
 	HeapTuple tuple;
 	NameData label;
-	Oid type;
 
 	for (int i = 0; i < nlabels; i++)
 		if (known[i] == value)
@@ -123,7 +122,6 @@ enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for enum value %u", value);
 	label = ((Form_pg_enum) GETSTRUCT(tuple))->enumlabel;
-	type = ((Form_pg_enum) GETSTRUCT(tuple))->enumtypid;
 	ReleaseSysCache(tuple);
 	for (int i = 0; i < nlabels; i++)
 		if (strcmp(NameStr(label), labels[i]) == 0)
@@ -131,8 +129,25 @@ enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
 			known[i] = value;
 			return i;
 		}
+	return -1;
+}
+
+/* The same where there must be one. */
+int
+enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
+{
+	int index = find_enum_index(value, labels, nlabels, known);
+	HeapTuple tuple;
+
+	if (index >= 0)
+		return index;
+	tuple = SearchSysCache1(ENUMOID, ObjectIdGetDatum(value));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for enum value %u", value);
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("unknown label of %s: \"%s\"", format_type_be(type), NameStr(label)),
+					errmsg("unknown label of %s: \"%s\"",
+						   format_type_be(((Form_pg_enum) GETSTRUCT(tuple))->enumtypid),
+						   NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel)),
 					errhint("The enumerations have the labels that the extension defines: none is "
 							"added or renamed.")));
 }

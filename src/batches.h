@@ -18,6 +18,7 @@ extern Oid require_table(const char *name);
 extern void check_column_type(const char *table, const char *column, Oid actual, Oid expected);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,
 								 Oid type);
+extern int find_enum_index(Oid value, const char *const *labels, int nlabels, Oid *known);
 extern int enum_index(Oid value, const char *const *labels, int nlabels, Oid *known);
 
 /* user.c */

@@ -150,8 +150,14 @@ choose_cells(const Request *request, bool *chosen)
 		array = DatumGetArrayTypeP(list->value);
 		values = (const Oid *) ARR_DATA_PTR(array);
 		for (int j = 0; j < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); j++)
-			labels[i][enum_index(values[j], parameters[lists[i]].labels,
-								 i == 0 ? N_BATCH_STATUSES : N_QUEUE_PRIORITIES, known)] = true;
+		{
+			int label = find_enum_index(values[j], parameters[lists[i]].labels,
+										i == 0 ? N_BATCH_STATUSES : N_QUEUE_PRIORITIES, known);
+
+			/* No batch has a label that was added to the enumeration. */
+			if (label >= 0)
+				labels[i][label] = true;
+		}
 	}
 	for (int i = 0; i < N_CELLS; i++)
 	{

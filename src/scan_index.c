@@ -573,6 +573,9 @@ open_indexes(IndexScan *scan, Source source)
 	DirectTable *table = scan->tables[source];
 
 	direct_open_indexes(table, is_wished, &wish);
+	/* Any index leads to all rows, if none leads to fewer. */
+	if (table->nindexes == 0)
+		direct_open_indexes(table, NULL, NULL);
 	if (table->nindexes == 0)
 		return "it has no usable index";
 	if ((source == SOURCE_JOB_COUNT || scan->uses_job_counts) && scan_key(scan, source) == NULL)

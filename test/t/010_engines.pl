@@ -48,7 +48,7 @@ create procedure public.add_batches(batches int) language sql as $$
   insert into batches.job (project_id, batch_id, status)
   select project_id, id, public.pick(enum_range(null::batches.job_status))
     from (select b.project_id, b.id from batches.batch b join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id
-           where c.jobs_count = 0 limit batches) b,
+           where c.jobs_count = 0 limit batches for key share of b) b,
          lateral generate_series(1, floor(random() * 4)::int + (project_id is null)::int);
 $$;
 
