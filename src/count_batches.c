@@ -185,7 +185,8 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	memcpy(cells, deltas, sizeof(cells));
 	memset(base_cells, 0, sizeof(base_cells));
 	ItemPointerSetInvalid(&base);
-	more = derived_recall(totals, key, isnull);
+	more = derived_recall(totals, key, isnull) && derived_is_free(totals) &&
+		   derived_may_change(totals);
 	recalled = more;
 	if (!recalled)
 	{

@@ -104,20 +104,39 @@ fail_on_drift(const JobCountChange *change)
 							BATCHES_SCHEMA)));
 }
 
-/* Whether a table has rows of a batch, by the columns of its key. Asks as the tables' owner. */
-static bool
-has_rows_of_batch(Relation relation, const char *id_column, const JobCountChange *change)
+/* What a table has of a batch */
+typedef struct BatchRows
+{
+	bool any;
+	bool ours; /* a row that this transaction has written */
+} BatchRows;
+
+/* A QueryRowCallback */
+static void
+note_row(TupleTableSlot *slot, void *arg)
+{
+	BatchRows *rows = arg;
+	bool isnull;
+
+	rows->any = true;
+	rows->ours |=
+		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getattr(slot, 1, &isnull)));
+}
+
+/* Looks for rows of a batch, by the columns of its key. Asks as the tables' owner. */
+static BatchRows
+find_rows_of_batch(Relation relation, const char *id_column, const JobCountChange *change)
 {
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
 	Oid caller;
 	int security_context;
-	bool has_rows;
+	BatchRows rows = {0};
 
 	initStringInfo(&sql);
 	appendStringInfo(
 		&sql,
-		"select 1 from %s t where t.project_id operator(pg_catalog.=) $%d"
+		"select t.xmin from %s t where t.project_id operator(pg_catalog.=) $%d"
 		" and t.%s operator(pg_catalog.=) $%d limit 1",
 		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 								   RelationGetRelationName(relation)),
@@ -128,9 +147,23 @@ has_rows_of_batch(Relation relation, const char *id_column, const JobCountChange
 	GetUserIdAndSecContext(&caller, &security_context);
 	SetUserIdAndSecContext(relation->rd_rel->relowner,
 						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	has_rows = run_statement(sql.data, &query_parameters) > 0;
+	run_fresh_query(sql.data, &query_parameters, note_row, &rows);
 	SetUserIdAndSecContext(caller, security_context);
-	return has_rows;
+	return rows;
+}
+
+/* A new batch has counts that it did not get yet. */
+static void
+fail_on_new_batch(const JobCountChange *change)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+		 errmsg("the new batch %s has job counts already", uuid_text(&change->batch_id)),
+		 errhint("One statement cannot delete a batch and insert it again. If the counts are "
+				 "left over from a batch that was deleted while no trigger kept them, the owner "
+				 "of the tables mends them: SELECT %s.repair_counts().",
+				 BATCHES_SCHEMA)));
 }
 
 /* Makes the row to be written: the one found, if there is one, with what is added. */
@@ -171,7 +204,11 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 		if (count < 0)
 		{
 			/* A trigger may delete the batch of a job that was not counted yet. */
-			if (has_rows_of_batch(table->batch, "id", change))
+			BatchRows batch = find_rows_of_batch(table->batch, "id", change);
+
+			if (batch.ours)
+				fail_on_new_batch(change);
+			if (batch.any)
 				fail_on_drift(change);
 			count = 0;
 		}
@@ -187,22 +224,28 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 
 /*
  * There are no counts of the batch. That is right if it was deleted and its jobs with it;
- * if it is there, or its new jobs are, the counts would be wrong from now on.
+ * or if a trigger gives a new batch jobs before the statement ends that inserts it: then
+ * it is to get its counts now. Else they would be wrong from now on. Returns whether the
+ * batch is new.
  */
-static void
-check_batch_is_gone(JobCountTable *table, const JobCountChange *change)
+static bool
+is_new_batch(JobCountTable *table, const JobCountChange *change)
 {
+	BatchRows batch = find_rows_of_batch(table->batch, "id", change);
 	bool adds_jobs = false;
 
-	if (has_rows_of_batch(table->batch, "id", change))
+	if (batch.ours)
+		return true;
+	if (batch.any)
 		fail_on_drift(change);
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 		adds_jobs |= change->deltas[i] > 0;
-	if (adds_jobs && table->job != NULL && has_rows_of_batch(table->job, "batch_id", change))
+	if (adds_jobs && table->job != NULL && find_rows_of_batch(table->job, "batch_id", change).any)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 						errmsg("the job counts of batch %s could not be kept",
 							   uuid_text(&change->batch_id)),
 						errhint("A job's batch must exist before the job does.")));
+	return false;
 }
 
 /* Adds to the counts of a batch. Returns whether there were counts, or are now. */
@@ -212,14 +255,11 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
 	DerivedResult result = DERIVED_GONE;
 	bool found = find_counts(table, &change->project_id, &change->batch_id);
 
+	/* A trigger may have given the batch jobs already. */
+	if (found && add_to == ADD_TO_NONE && derived_is_ours(table->rows))
+		return true;
 	if (found && add_to == ADD_TO_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("the new batch %s has job counts already", uuid_text(&change->batch_id)),
-				 errhint("One statement cannot delete a batch and insert it again. If the counts "
-						 "are left over from a batch that was deleted while no trigger kept them, "
-						 "the owner of the tables mends them: SELECT %s.repair_counts().",
-						 BATCHES_SCHEMA)));
+		fail_on_new_batch(change);
 	while (found)
 	{
 		prepare_row(table, change, true);
@@ -229,11 +269,8 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
 	}
 	if (result == DERIVED_DONE)
 		return true;
-	if (add_to == ADD_TO_PRESENT)
-	{
-		check_batch_is_gone(table, change);
+	if (add_to == ADD_TO_PRESENT && !is_new_batch(table, change))
 		return false;
-	}
 	prepare_row(table, change, false);
 	derived_insert(table->rows);
 	return true;

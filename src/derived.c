@@ -45,8 +45,10 @@
 #include "batches.h"
 #include "derived.h"
 
-/* Rows that the transaction has written, found by their keys' hash; others take their places. */
+/* Rows that the session has written, found by their keys' hash; others take their places. */
 #define N_WRITTEN_ROWS 256
+/* One of so many is not recalled. */
+#define MOST_RECALLS 16
 
 typedef struct WrittenRow
 {
@@ -236,7 +238,7 @@ derived_table_of(Relation batch, const char *name)
 	return table;
 }
 
-/* The index of a table whose first columns are the keys, in any order of theirs. */
+/* The index of a table whose first columns are the keys, whether they ascend or descend. */
 static Relation
 open_key_index(Relation relation, const char *const *keys, int nkeys)
 {
@@ -304,7 +306,10 @@ derived_close(DerivedTable *table)
  * Finding rows
  */
 
-/* Whether nobody is changing the row found, or has locked it, as far as can be told without trying. */
+/*
+ * Whether nobody is changing the row found, or has locked it, as far as can be told without
+ * trying. Who has locked it in a group may be gone.
+ */
 bool
 derived_is_free(DerivedTable *table)
 {
@@ -383,6 +388,16 @@ derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
 	seek(table, table->scan, values, isnull);
 }
 
+/* Whether this transaction has written the row found. */
+bool
+derived_is_ours(DerivedTable *table)
+{
+	bool isnull;
+
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
+		slot_getsysattr(table->found, MinTransactionIdAttributeNumber, &isnull)));
+}
+
 /* Remembers where the row of the key was written. */
 static void
 remember_row(DerivedTable *table)
@@ -414,31 +429,37 @@ has_key(DerivedTable *table, const Datum *values, const bool *isnull)
 }
 
 /*
- * Finds the row of a key where the transaction has written it last, if it still is the
- * latest one: an index would lead past all versions that the transaction has made of it.
+ * Finds the row of a key where this session has written it last, or where it has gone from
+ * there, if it is still that: an index would lead past all versions that there were of it,
+ * as long as the transaction lasts or an older snapshot is in use. From time to time none is
+ * found, for a row that other transactions may change, so that others of its key are seen.
  */
 bool
 derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
 {
+	static uint32 nrecalls = 0;
 	const WrittenRow *written;
 	ItemPointerData tid;
-	bool found;
-	bool xmin_isnull;
+	TableScanDesc scan;
 
 	table->hash = hash_key(table, values, isnull);
 	written = &written_rows[table->hash % N_WRITTEN_ROWS];
 	tid = written->tid;
-	if (!TransactionIdIsValid(written->transaction) ||
-		written->transaction != GetTopTransactionIdIfAny() ||
-		written->table != RelationGetRelid(table->relation) ||
+	if (written->table != RelationGetRelid(table->relation) ||
 		ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(table->relation))
 		return false;
+	if (written->transaction != GetTopTransactionIdIfAny() && ++nrecalls % MOST_RECALLS == 0)
+		return false;
 	/* Another row may be there: if a savepoint was rolled back, or the table truncated. */
-	found = table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found) &&
-			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
-				slot_getsysattr(table->found, MinTransactionIdAttributeNumber, &xmin_isnull))) &&
-			has_key(table, values, isnull);
-	return found;
+	if (!table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found))
+	{
+		scan = table_beginscan_tid(table->relation, SnapshotSelf);
+		table_tuple_get_latest_tid(scan, &tid);
+		table_endscan(scan);
+		if (!table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found))
+			return false;
+	}
+	return has_key(table, values, isnull);
 }
 
 /* Goes on to the next row of the key; returns whether there is one. */
@@ -463,7 +484,10 @@ derived_find(DerivedTable *table, const Datum *values)
 	bool found;
 
 	if (derived_recall(table, values, NULL))
+	{
+		derived_require_change(table);
 		return true;
+	}
 	derived_seek(table, values, NULL);
 	if (derived_next(table))
 	{
@@ -604,6 +628,7 @@ derived_truncate(Relation batch)
 		Oid oid = derived_table_of(batch, names[i]);
 		Relation relation = table_open(oid, AccessExclusiveLock);
 
+		CheckTableNotInUse(relation, "TRUNCATE");
 		relations = lappend(relations, relation);
 		oids = lappend_oid(oids, oid);
 		if (RelationIsLogicallyLogged(relation))

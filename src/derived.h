@@ -52,6 +52,7 @@ extern void derived_seek(DerivedTable *table, const Datum *values, const bool *i
 extern bool derived_recall(DerivedTable *table, const Datum *values, const bool *isnull);
 extern bool derived_next(DerivedTable *table);
 extern bool derived_find(DerivedTable *table, const Datum *values);
+extern bool derived_is_ours(DerivedTable *table);
 extern bool derived_is_free(DerivedTable *table);
 extern bool derived_may_change(DerivedTable *table);
 extern void derived_insert(DerivedTable *table);

@@ -202,3 +202,14 @@ read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 			set_parameter(request, id, PG_GETARG_DATUM(argument), limit_rule);
 	}
 }
+
+/* Whether the request's filters or its order are on the job counts. */
+bool
+uses_job_counts(const Request *request)
+{
+	bool uses = batch_columns[request->order_by].is_job_count;
+
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		uses |= request->filters[id].given && batch_columns[parameters[id].column].is_job_count;
+	return uses;
+}

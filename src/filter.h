@@ -43,6 +43,7 @@ typedef enum LimitRule
 extern void init_request(Request *request, LimitRule limit_rule);
 extern void set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule);
 extern void match_nothing(Request *request);
+extern bool uses_job_counts(const Request *request);
 extern void read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule);
 
 #endif /* BATCHES_FILTER_H */

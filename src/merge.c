@@ -112,6 +112,7 @@ add_to_only_stream(Merge *merge, Stream *stream, Match *match)
 	if (by_class && stream->nready < stream->nmatches &&
 		class != size_class(DatumGetInt32(stream->matches[stream->nmatches - 1].key)))
 		order_class(merge, stream);
+	merge->gave_up = stream->nmatches - stream->nready >= most_matches();
 	add_to_stream(merge, stream, match);
 	if (class < EXACT_SIZE_CLASSES)
 		stream->nready = stream->nmatches;
@@ -155,6 +156,8 @@ fill_stream(Merge *merge, int64 work_limit)
 		if (walk->nstreams == 1)
 		{
 			add_to_only_stream(merge, stream, &match);
+			if (merge->gave_up)
+				return false;
 			if (stream->nready >= enough)
 				return true;
 			continue;
@@ -268,6 +271,8 @@ merge_work_left(const Merge *merge)
 	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
 	double expected = (double) NO_WORK_LIMIT;
 
+	if (merge->gave_up)
+		return NO_WORK_LIMIT;
 	if (merge->nread > 0)
 		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
 	else if (merge->walk.work == 0 && !walk_is_filtered(&merge->walk))

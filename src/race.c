@@ -390,7 +390,8 @@ drop_gathers(Race *race)
 	int n = 0;
 
 	for (int i = 0; i < race->nmerges; i++)
-		least = Min(least, walk_whole_work(&race->merges[i].walk));
+		if (!race->merges[i].gave_up)
+			least = Min(least, walk_whole_work(&race->merges[i].walk));
 	for (int i = 0; i < race->ngathers; i++)
 		least = Min(least, gather_is_known(&race->gathers[i]) ? race->gathers[i].known_work
 						   : race->gathers[i].key == NULL ? walk_whole_work(&race->gathers[i].walk)
@@ -457,7 +458,7 @@ advance_merge(Race *race, Merge *merge, int64 work_limit)
 {
 	int64 end = turn_end(race, merge, merge->walk.work, merge_work_left(merge), work_limit);
 
-	return !is_too_early(&merge->walk, end) && merge_advance(merge, end);
+	return !merge->gave_up && !is_too_early(&merge->walk, end) && merge_advance(merge, end);
 }
 
 /* Goes on with a gather; returns whether it has all. */
@@ -544,11 +545,15 @@ advance_gathers(Race *race, bool finishing, int64 work_limit)
 	return NULL;
 }
 
-/* Whether any way is still in the race: merges are for good. */
+/* Whether any way is still in the race. */
 static bool
 goes_on(const Race *race)
 {
-	return race->nmerges > 0 || race->ngathers > 0 || (race->tags != NULL && !race->tags->gave_up);
+	bool goes_on = race->ngathers > 0 || (race->tags != NULL && !race->tags->gave_up);
+
+	for (int i = 0; i < race->nmerges; i++)
+		goes_on |= !race->merges[i].gave_up;
+	return goes_on;
 }
 
 /* Ends all ways but the winner. */

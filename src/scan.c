@@ -9,10 +9,14 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/table.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 
 #include "batches.h"
 #include "plan.h"
@@ -145,6 +149,37 @@ restrict_to_viewer(Request *request)
 	projects->value = PointerGetDatum(visible);
 }
 
+/* A QueryRowCallback: a batch, where there are no job counts at all */
+static void
+fail_on_batch(TupleTableSlot *slot, void *arg)
+{
+	bool isnull;
+
+	fail_on_missing_counts(slot_getattr(slot, 1, &isnull));
+}
+
+/*
+ * No job counts at all are a fault, unless there is no batch: where batches were copied
+ * without them, a filter on them would find nothing and not say why.
+ */
+static void
+check_job_counts(const Request *request)
+{
+	QueryParameters no_parameters = {0};
+	Relation counts;
+	bool is_empty;
+
+	if (!uses_job_counts(request))
+		return;
+	counts = table_open(require_table(JOB_COUNT_TABLE), AccessShareLock);
+	is_empty =
+		RELKIND_HAS_TABLE_AM(counts->rd_rel->relkind) && RelationGetNumberOfBlocks(counts) == 0;
+	table_close(counts, NoLock);
+	if (is_empty)
+		run_query("select b.id from " BATCHES_SCHEMA ".batch b limit 1", &no_parameters,
+				  fail_on_batch, NULL);
+}
+
 /* Begins to read what a request asks for. */
 Scan *
 scan_begin(Request *request)
@@ -153,6 +188,7 @@ scan_begin(Request *request)
 	const char *obstacle = NULL;
 
 	restrict_to_viewer(request);
+	check_job_counts(request);
 	scan->request = request;
 	if (engine != ENGINE_SQL)
 		scan->index_scan = scan_index_begin(request, &obstacle);

@@ -224,7 +224,7 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 		{
 			/* Who has read all that matches knows how much that is. */
 			scan->total = merge != NULL ? merge_total(merge) : gather->count;
-			/* What is pinned keeps vacuum waiting: not while the rows are rendered. */
+			/* What an index has pinned keeps vacuum waiting: not while the rows are rendered. */
 			race_end(&race);
 		}
 		if (merge != NULL)
@@ -509,17 +509,6 @@ open_table(IndexScan *scan, Source source)
 	if (obstacle != NULL)
 		return obstacle;
 	return source == SOURCE_BATCH ? find_batch_columns(scan) : find_job_count_columns(scan);
-}
-
-/* Whether the request's filters or its order are on the job counts. */
-static bool
-uses_job_counts(const Request *request)
-{
-	bool uses = batch_columns[request->order_by].is_job_count;
-
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
-		uses |= request->filters[id].given && batch_columns[parameters[id].column].is_job_count;
-	return uses;
 }
 
 typedef struct IndexWish
