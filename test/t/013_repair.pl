@@ -100,6 +100,15 @@ $node->safe_psql('postgres', q{
 	delete from batches.batch where id = public.numbered(1);
 	alter table batches.job enable trigger all;
 	alter table batches.batch enable trigger user});
+# What a change comes across that is wrong is an error that says what mends it.
+for my $change (
+	'insert into batches.job (project_id, batch_id) values (public.numbered(9), public.numbered(1001))',
+	'delete from batches.job where batch_id = public.numbered(1002)',
+	q{insert into batches.batch (project_id, id, device_type, user_id) select project_id, batch_id, 'NEW', 'ada' from batches.batch_job_count where batch_id = public.numbered(1)})
+{
+	my ($code, $output, $error) = $node->psql('postgres', $change);
+	like($error, qr/job counts.*HINT: .*SELECT batches\.repair_counts\(\)/s, "wrong counts stop: $change");
+}
 is($node->safe_psql('postgres', 'select batches.repair_counts()'), 5 + 1 + 2 + 2, 'what disabled triggers have missed is mended');
 is($node->safe_psql('postgres', 'select * from batches.verify_counts()'), '', 'wholly');
 
