@@ -31,7 +31,7 @@ begin
   return answer;
 exception when object_not_in_prerequisite_state then
   get stacked diagnostics detail = pg_exception_detail;
-  if not mixed or detail <> 'The obstacle: it has no usable index.' then
+  if not mixed or detail !~ '^The obstacle: it has no (usable index|index on project and batch)\.$' then
     raise;
   end if;
   set local batches.scan = auto;
