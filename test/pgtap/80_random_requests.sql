@@ -18,7 +18,7 @@ select plan(14);
 
 select coalesce(nullif(current_setting('test.seed', true), '')::int,
                 (extract(epoch from clock_timestamp()) * 1000)::bigint % 1000000000) as seed,
-       coalesce(nullif(current_setting('test.requests', true), '')::int, 3000) as requests \gset
+       coalesce(nullif(current_setting('test.requests', true), '')::int, 2000) as requests \gset
 select diag('seed ' || :seed || ', ' || :requests || ' requests');
 select setseed(:seed / 1e9) as done, set_config('test.requests', :'requests', true) as done2 \gset
 

@@ -13,7 +13,7 @@ use Test::More;
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
 note("seed $seed");
-my $requests = 2400;
+my $requests = 1800;
 my $per_snapshot = 50;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -246,7 +246,7 @@ commit;
 });
 my ($out, $err) = ('', '');
 my $pgbench = IPC::Run::start(
-	['pgbench', '-n', '-c', 8, '-j', 2, '-T', 600, '--max-tries=10', '-f', $writes, $node->connstr('postgres')],
+	['pgbench', '-n', '-c', 8, '-j', 2, '-T', 1800, '--max-tries=10', '-f', $writes, $node->connstr('postgres')],
 	'>', \$out, '2>', \$err);
 my ($reindex_out, $reindex_err) = ('', '');
 my $maintenance = $node->basedir . '/maintenance.sql';
@@ -258,7 +258,7 @@ drop index concurrently batches.batch_updated_at_idx;
 create index concurrently batch_updated_at_idx on batches.batch (updated_at, id);
 });
 my $maintainer = IPC::Run::start(
-	['pgbench', '-n', '-c', 1, '-T', 600, '-f', $maintenance, $node->connstr('postgres')],
+	['pgbench', '-n', '-c', 1, '-T', 1800, '-f', $maintenance, $node->connstr('postgres')],
 	'>', \$reindex_out, '2>', \$reindex_err);
 
 # A serializable reader may be asked to try again.
