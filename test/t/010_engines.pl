@@ -13,7 +13,7 @@ use Test::More;
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
 note("seed $seed");
-my $requests = 1800;
+my $requests = 900;
 my $per_snapshot = 50;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
