@@ -8,7 +8,7 @@ begin;
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(276);
+select plan(275);
 
 --
 -- Helpers
@@ -435,10 +435,11 @@ create trigger a_prevent before insert or update or delete on batches.batch_tota
 savepoint before_counting;
 insert into batches.job (project_id, batch_id, status) values (pg_temp.p(2), pg_temp.b(8), 'DONE');
 insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(2), pg_temp.b(42), 'FRESNEL', 'ann');
-select pg_temp.counts_hold('when a trigger on the derived tables prevents changes');
+select (select count(*) from batches.verify_counts()) + (select count(*) from pg_temp.miscounted()) as wrong \gset prevented_
 rollback to before_counting;
 drop trigger a_prevent on batches.batch_job_count;
 drop trigger a_prevent on batches.batch_total;
+select is(:prevented_wrong, 0, 'counts are right when a trigger on the derived tables prevents changes');
 
 create function pg_temp.set_counts() returns trigger language plpgsql as $$
 begin
@@ -1162,7 +1163,6 @@ select pg_temp.counts_hold('after a repair where it is forced on some of the tab
 -- Jobs of a batch before the statement ends that inserts it
 --
 
-savepoint early;
 create function pg_temp.first_job() returns trigger language plpgsql as $$
 begin
   insert into batches.job (project_id, batch_id) values (new.project_id, new.id);
@@ -1181,7 +1181,6 @@ select throws_ok($$with d as (delete from batches.batch where id = pg_temp.b(901
 declare totals_in_use cursor for select * from batches.batch_total;
 move 1 in totals_in_use;
 select throws_ok('truncate batches.batch cascade', '55006', null, 'totals that a cursor reads are not truncated with the batches');
-rollback to early;
 
 select * from finish();
 rollback;

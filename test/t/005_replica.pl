@@ -139,7 +139,7 @@ for my $i (1 .. 60)
 is(join("\n", @wrong), '', 'beside writers the replica tells in each snapshot what is there');
 cmp_ok(scalar keys %seen, '>', 5, 'which changed all the while');
 ok($writers->pumpable, 'as the writers wrote') or diag($err);
-$writers->signal('INT');
+$writers->signal('TERM');
 $writers->finish;
 $primary->wait_for_catchup($replica);
 is($replica->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'and in the end all is right on the replica');

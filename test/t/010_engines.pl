@@ -287,9 +287,9 @@ is(join(' ', map { "$_: " . ($compared{$_} // 0) } @levels),
 is(join("\n", @mismatches), '', "the same for $requests requests while eight clients write");
 ok($pgbench->pumpable, 'the writers have written all the while') or diag($err);
 ok($maintainer->pumpable, 'and the indexes were made anew') or diag($reindex_err);
-$pgbench->signal('INT');
+$pgbench->signal('TERM');
 $pgbench->finish;
-$maintainer->signal('INT');
+$maintainer->signal('TERM');
 $maintainer->finish;
 unlike($err, qr/aborted/, 'no writer has stopped');
 is($node->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'afterwards counts and totals are those of a recount');
