@@ -403,11 +403,13 @@ comment on function @extschema@.repair_counts() is
   'Makes the derived tables batch_job_count and batch_total right again, beside running writers, and returns the number of their rows that it mended. For the owner of the tables: others get an error 42501.';
 
 --
--- The listing. The arguments of these functions, their names and their order,
--- are those of the table of parameters in src/parameter.c: the filters first.
+-- The listing. The functions take the parameters of src/parameter.c, which the
+-- library finds by their names, and list_batches() returns columns of src/row.c.
 --
 
-create function @extschema@.list_batches(
+do $listing$
+declare
+  filters constant text := $$
     id uuid[] default null,
     id__starts_with text default null,
     project_id uuid[] default null,
@@ -423,141 +425,77 @@ create function @extschema@.list_batches(
     queue_priority @extschema@.queue_priority[] default null,
     tag text default null,
     created_after timestamptz default null,
-    created_before timestamptz default null,
+    created_before timestamptz default null$$;
+  page constant text := $$,
     order_by text default 'created_at',
     order_by_direction text default 'DESC',
     "limit" bigint default 100,
-    "offset" bigint default 0)
-  returns table (
-    id uuid,
-    parent_id uuid,
-    status @extschema@.batch_status,
-    complete boolean,
-    open boolean,
-    priority integer,
-    device_type text,
-    user_id text,
-    project_id uuid,
-    created_at timestamptz,
-    updated_at timestamptz,
-    jobs_count integer,
-    jobs_count_per_status jsonb,
-    tags text[],
-    configuration jsonb,
-    backend_configuration text,
-    webhook text,
-    start_datetime timestamptz,
-    end_datetime timestamptz,
-    queue_priority @extschema@.queue_priority)
-  language c stable parallel restricted cost 1000 rows 100
-  as 'MODULE_PATHNAME', 'batches_list_batches';
+    "offset" bigint default 0$$;
+begin
+  execute format($create$
+    create function @extschema@.list_batches(%s)
+      returns table (
+        id uuid,
+        parent_id uuid,
+        status @extschema@.batch_status,
+        complete boolean,
+        open boolean,
+        priority integer,
+        device_type text,
+        user_id text,
+        project_id uuid,
+        created_at timestamptz,
+        updated_at timestamptz,
+        jobs_count integer,
+        jobs_count_per_status jsonb,
+        tags text[],
+        configuration jsonb,
+        backend_configuration text,
+        webhook text,
+        start_datetime timestamptz,
+        end_datetime timestamptz,
+        queue_priority @extschema@.queue_priority)
+      language c stable parallel restricted cost 1000 rows 100
+      as 'MODULE_PATHNAME', 'batches_list_batches'
+    $create$, filters || page);
+  execute format($create$
+    create function @extschema@.count_batches(%s) returns bigint
+      language c stable parallel restricted cost 1000
+      as 'MODULE_PATHNAME', 'batches_count_batches'
+    $create$, filters);
+  execute format($create$
+    create function @extschema@.batch_facets(%s) returns jsonb
+      language c stable parallel restricted cost 1000
+      as 'MODULE_PATHNAME', 'batches_batch_facets'
+    $create$, filters);
+  execute format($create$
+    create function @extschema@.batches_document(%s) returns json
+      language c stable parallel restricted cost 1000
+      as 'MODULE_PATHNAME', 'batches_document'
+    $create$, filters || page);
+  execute format($create$
+    create function @extschema@.get_all_batches(%s) returns json
+      language plpgsql stable parallel restricted cost 2000
+      as $get_all_batches$
+begin
+  return @extschema@.batches_document(%s);
+end
+$get_all_batches$
+    $create$, filters || page,
+    (select pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ')
+       from pg_catalog.pg_proc p, pg_catalog.unnest(p.proargnames) name
+      where p.pronamespace = '@extschema@'::pg_catalog.regnamespace and p.proname = 'batches_document'));
+end
+$listing$;
+
 comment on function @extschema@.list_batches is
   'A page of batches, one row each, filtered, ordered and paginated by the arguments; "limit" => null returns all. Dates are inclusive. A bad value is an error 22023, 22004, 2201W or 2201X.';
-
-create function @extschema@.count_batches(
-    id uuid[] default null,
-    id__starts_with text default null,
-    project_id uuid[] default null,
-    user_id text[] default null,
-    device_type text[] default null,
-    status @extschema@.batch_status[] default null,
-    complete boolean default null,
-    open boolean default null,
-    min_jobs bigint default null,
-    max_jobs bigint default null,
-    start_date timestamptz default null,
-    end_date timestamptz default null,
-    queue_priority @extschema@.queue_priority[] default null,
-    tag text default null,
-    created_after timestamptz default null,
-    created_before timestamptz default null)
-  returns bigint
-  language c stable parallel restricted cost 1000
-  as 'MODULE_PATHNAME', 'batches_count_batches';
 comment on function @extschema@.count_batches is
   'The exact number of batches that match the filters. A null in a list is an error 22004.';
-
-create function @extschema@.batch_facets(
-    id uuid[] default null,
-    id__starts_with text default null,
-    project_id uuid[] default null,
-    user_id text[] default null,
-    device_type text[] default null,
-    status @extschema@.batch_status[] default null,
-    complete boolean default null,
-    open boolean default null,
-    min_jobs bigint default null,
-    max_jobs bigint default null,
-    start_date timestamptz default null,
-    end_date timestamptz default null,
-    queue_priority @extschema@.queue_priority[] default null,
-    tag text default null,
-    created_after timestamptz default null,
-    created_before timestamptz default null)
-  returns jsonb
-  language c stable parallel restricted cost 1000
-  as 'MODULE_PATHNAME', 'batches_batch_facets';
 comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
-
-create function @extschema@.batches_document(
-    id uuid[],
-    id__starts_with text,
-    project_id uuid[],
-    user_id text[],
-    device_type text[],
-    status @extschema@.batch_status[],
-    complete boolean,
-    open boolean,
-    min_jobs bigint,
-    max_jobs bigint,
-    start_date timestamptz,
-    end_date timestamptz,
-    queue_priority @extschema@.queue_priority[],
-    tag text,
-    created_after timestamptz,
-    created_before timestamptz,
-    order_by text,
-    order_by_direction text,
-    "limit" bigint,
-    "offset" bigint)
-  returns json
-  language c stable parallel restricted cost 1000
-  as 'MODULE_PATHNAME', 'batches_document';
 comment on function @extschema@.batches_document is
   'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
-
-create function @extschema@.get_all_batches(
-    id uuid[] default null,
-    id__starts_with text default null,
-    project_id uuid[] default null,
-    user_id text[] default null,
-    device_type text[] default null,
-    status @extschema@.batch_status[] default null,
-    complete boolean default null,
-    open boolean default null,
-    min_jobs bigint default null,
-    max_jobs bigint default null,
-    start_date timestamptz default null,
-    end_date timestamptz default null,
-    queue_priority @extschema@.queue_priority[] default null,
-    tag text default null,
-    created_after timestamptz default null,
-    created_before timestamptz default null,
-    order_by text default 'created_at',
-    order_by_direction text default 'DESC',
-    "limit" bigint default 100,
-    "offset" bigint default 0)
-  returns json
-  language plpgsql stable parallel restricted cost 2000
-  as $get_all_batches$
-begin
-  return @extschema@.batches_document(
-    id, id__starts_with, project_id, user_id, device_type, status, complete, open, min_jobs, max_jobs,
-    start_date, end_date, queue_priority, tag, created_after, created_before,
-    order_by, order_by_direction, "limit", "offset");
-end
-$get_all_batches$;
 comment on function @extschema@.get_all_batches is
   'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';
 

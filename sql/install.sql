@@ -53,15 +53,6 @@ select pg_describe_object(classid, objid, 0) as without_comment
    and coalesce(obj_description(objid, classid::regclass::name), '') = ''
    and pg_describe_object(classid, objid, 0) not like '%[]';
 
--- The listing functions agree on their parameters.
-select count(distinct (p.proargnames)[1:16]) as filter_lists,
-       count(distinct (p.proargtypes::oid[])[0:15]) as filter_types,
-       count(distinct (p.proargnames)[17:20]) filter (where p.proname not in ('count_batches', 'batch_facets')) as page_lists,
-       count(*) as functions
-  from pg_proc p
- where p.pronamespace = 'batches'::regnamespace
-   and p.proname in ('list_batches', 'count_batches', 'batch_facets', 'get_all_batches', 'batches_document');
-
 -- Only a superuser, or a role that was granted it, sets the user.
 select context, setting, boot_val from pg_settings where name = 'batches.user_id';
 create role regress_batches_user;

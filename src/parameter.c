@@ -2,8 +2,8 @@
  * parameter.c
  *		The table of parameters: the one place that describes them.
  *
- * The SQL functions declare the same names, the filters first; the endpoint reads
- * the same names from a query string. Plain C, as its header.
+ * The SQL functions declare arguments of these names; the endpoint reads the same
+ * names from a query string. Plain C, as its header.
  */
 #include <stddef.h>
 
