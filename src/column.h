@@ -29,9 +29,8 @@ typedef enum ColumnId
 	COLUMN_START_DATETIME,
 	COLUMN_END_DATETIME,
 	COLUMN_QUEUE_PRIORITY,
+	N_COLUMNS,
 } ColumnId;
-
-#define N_COLUMNS (COLUMN_QUEUE_PRIORITY + 1)
 
 typedef enum ColumnType
 {
