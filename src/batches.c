@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 #include "batches.h"
@@ -57,6 +58,19 @@ extension_function(const char *name)
 
 	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
 						   PointerGetDatum(buildoidvector(NULL, 0)), ObjectIdGetDatum(schema));
+}
+
+/* An SQL function has an argument, or returns a column, that this library does not know. */
+void
+fail_on_other_version(Oid function, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("function %s is of another version of the extension than its library",
+					format_procedure(function)),
+			 errdetail("The library does not have its %s.", what),
+			 errhint("If the library is the newer one: ALTER EXTENSION batches UPDATE. A session "
+					 "keeps the library that it began with: connect again.")));
 }
 
 /* The OID of one of the tables that create_tables() makes. */

@@ -14,6 +14,7 @@
 /* batches.c */
 extern Oid extension_type(const char *name);
 extern Oid extension_function(const char *name);
+extern void fail_on_other_version(Oid function, const char *what);
 extern Oid require_table(const char *name);
 extern void check_column_type(const char *table, const char *column, Oid actual, Oid expected);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,

@@ -5,10 +5,15 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
+#include "batches.h"
 #include "filter.h"
 #include "query.h"
 
@@ -32,15 +37,6 @@ check_label(const Parameter *parameter, const char *value)
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("invalid value for parameter \"%s\": \"%s\"", parameter->name, value),
 					errhint("Allowed values: %s.", allowed.data)));
-}
-
-static ColumnId
-column_named(const char *name)
-{
-	for (int column = 0; column < N_COLUMNS; column++)
-		if (strcmp(batch_columns[column].name, name) == 0)
-			return column;
-	elog(ERROR, "unrecognized column: %s", name);
 }
 
 static int64
@@ -150,7 +146,7 @@ set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rul
 
 			check_label(parameter, label);
 			if (id == PARAMETER_ORDER_BY)
-				request->order_by = column_named(label);
+				request->order_by = find_column(label);
 			else
 				request->descending = strcmp(label, "DESC") == 0;
 			break;
@@ -189,18 +185,95 @@ init_request(Request *request, LimitRule limit_rule)
 	request->limit = limit_rule == LIMIT_PAGE ? DEFAULT_LIMIT : NO_LIMIT;
 }
 
-/* Reads the arguments of an SQL function: the filters, then order and page. */
+/* The SQL type of a parameter's value, or of one element of a list. */
+Oid
+parameter_type_oid(const Parameter *parameter)
+{
+	switch (parameter->type)
+	{
+		case PARAMETER_TYPE_LITERAL:
+		case PARAMETER_TYPE_TEXT:
+			return TEXTOID;
+		case PARAMETER_TYPE_ENUM:
+			return extension_type(parameter->enum_type);
+		case PARAMETER_TYPE_INTEGER:
+			return INT8OID;
+		case PARAMETER_TYPE_BOOLEAN:
+			return BOOLOID;
+		case PARAMETER_TYPE_TIMESTAMP:
+			return TIMESTAMPTZOID;
+		case PARAMETER_TYPE_UUID:
+			return UUIDOID;
+	}
+	elog(ERROR, "unrecognized parameter type: %d", (int) parameter->type);
+}
+
+/* Which parameter an argument is, which must have its type. */
+static ParameterId
+bind_argument(Oid function, const char *name, Oid type)
+{
+	for (int id = 0; id < N_PARAMETERS; id++)
+	{
+		Oid expected;
+
+		if (strcmp(parameters[id].name, name) != 0)
+			continue;
+		expected = parameter_type_oid(&parameters[id]);
+		if (parameters[id].is_list)
+			expected = get_array_type(expected);
+		if (type != expected)
+			break;
+		return id;
+	}
+	fail_on_other_version(function, psprintf("argument \"%s\" %s", name, format_type_be(type)));
+	return N_PARAMETERS; /* not reached */
+}
+
+/*
+ * Which parameters the arguments of the calling SQL function are, by their names: it may
+ * have been declared by another version of the extension than the library is of. Looked
+ * up once for each place that calls the function.
+ */
+static const ParameterId *
+bind_arguments(FunctionCallInfo fcinfo)
+{
+	FmgrInfo *function = fcinfo->flinfo;
+	ParameterId *ids;
+	HeapTuple tuple;
+	Oid *types;
+	char **names;
+	char *modes;
+
+	if (function->fn_extra != NULL)
+		return function->fn_extra;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function->fn_oid);
+	/* Columns of a result come behind the arguments. */
+	(void) get_func_arg_info(tuple, &types, &names, &modes);
+	ReleaseSysCache(tuple);
+	ids = MemoryContextAlloc(function->fn_mcxt, sizeof(ParameterId) * (PG_NARGS() + 1));
+	for (int i = 0; i < PG_NARGS(); i++)
+		ids[i] = bind_argument(function->fn_oid, names == NULL ? "" : names[i], types[i]);
+	function->fn_extra = ids;
+	return ids;
+}
+
+/* Reads the arguments of an SQL function. Errors are reported in the order of the parameters. */
 void
 read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 {
+	const ParameterId *ids = bind_arguments(fcinfo);
+	int arguments[N_PARAMETERS];
+
+	memset(arguments, -1, sizeof(arguments));
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (!PG_ARGISNULL(i))
+			arguments[ids[i]] = i;
 	init_request(request, limit_rule);
 	for (int id = 0; id < N_PARAMETERS; id++)
-	{
-		int argument = id < FIRST_FILTER ? N_FILTERS + id : id - FIRST_FILTER;
-
-		if (argument < PG_NARGS() && !PG_ARGISNULL(argument))
-			set_parameter(request, id, PG_GETARG_DATUM(argument), limit_rule);
-	}
+		if (arguments[id] >= 0)
+			set_parameter(request, id, PG_GETARG_DATUM(arguments[id]), limit_rule);
 }
 
 /* Whether the request's filters or its order are on the job counts. */

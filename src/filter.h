@@ -40,6 +40,7 @@ typedef enum LimitRule
 	LIMIT_PAGE,     /* 1 to 100; null is the default */
 } LimitRule;
 
+extern Oid parameter_type_oid(const Parameter *parameter);
 extern void init_request(Request *request, LimitRule limit_rule);
 extern void set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule);
 extern void match_nothing(Request *request);

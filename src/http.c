@@ -327,15 +327,22 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, String
 static Datum
 make_response(FunctionCallInfo fcinfo, int status, const char *headers, Datum body)
 {
+	static const Oid types[] = {INT4OID, JSONOID, JSONOID};
 	TupleDesc descriptor;
-	Datum values[3];
-	bool isnull[3] = {0};
+	Datum values[lengthof(types)];
+	bool isnull[lengthof(types)] = {0};
+	bool fits;
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("function returning record called in context that cannot accept type record")));
+	fits = descriptor->natts == lengthof(types);
+	for (int i = 0; fits && i < lengthof(types); i++)
+		fits = TupleDescAttr(descriptor, i)->atttypid == types[i];
+	if (!fits)
+		fail_on_other_version(fcinfo->flinfo->fn_oid, "result");
 	values[0] = Int32GetDatum(status);
 	values[1] = CStringGetTextDatum(headers);
 	values[2] = body;

@@ -5,8 +5,10 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/builtins.h"
 #include "utils/tuplestore.h"
 
 #include "batches.h"
@@ -14,18 +16,55 @@
 #include "list.h"
 #include "scan.h"
 
+typedef struct Rows
+{
+	ReturnSetInfo *result;
+	ColumnId columns[N_COLUMNS]; /* of the result */
+} Rows;
+
+/* Which columns of the listing the calling function returns, by their names and types. */
+static void
+bind_columns(Rows *rows, Oid function)
+{
+	TupleDesc descriptor = rows->result->setDesc;
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		int column = find_column(NameStr(attribute->attname));
+		Oid type = InvalidOid;
+
+		if (column < N_COLUMNS)
+			type = column == COLUMN_JOBS_COUNT_PER_STATUS
+					   ? JSONBOID
+					   : column_type_oid(batch_columns[column].type);
+		if (attribute->atttypid != type || i >= N_COLUMNS)
+			fail_on_other_version(function,
+								  psprintf("column \"%s\" %s", NameStr(attribute->attname),
+										   format_type_be(attribute->atttypid)));
+		rows->columns[i] = column;
+	}
+}
+
+/* A BatchRowCallback */
 static void
 put_row(const BatchRow *row, void *arg)
 {
-	ReturnSetInfo *result = arg;
+	const Rows *rows = arg;
+	TupleDesc descriptor = rows->result->setDesc;
 	Datum values[N_COLUMNS];
 	bool isnull[N_COLUMNS];
 
-	memcpy(values, row->values, sizeof(values));
-	memcpy(isnull, row->isnull, sizeof(isnull));
-	values[COLUMN_JOBS_COUNT_PER_STATUS] =
-		JsonbPGetDatum(jobs_count_per_status_jsonb(row->job_counts));
-	tuplestore_putvalues(result->setResult, result->setDesc, values, isnull);
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		ColumnId column = rows->columns[i];
+
+		values[i] = column == COLUMN_JOBS_COUNT_PER_STATUS
+						? JsonbPGetDatum(jobs_count_per_status_jsonb(row->job_counts))
+						: row->values[column];
+		isnull[i] = row->isnull[column];
+	}
+	tuplestore_putvalues(rows->result->setResult, descriptor, values, isnull);
 }
 
 /*
@@ -36,13 +75,15 @@ PG_FUNCTION_INFO_V1(batches_list_batches);
 Datum
 batches_list_batches(PG_FUNCTION_ARGS)
 {
+	Rows rows = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 	Request request;
 	Scan *scan;
 
 	InitMaterializedSRF(fcinfo, 0);
+	bind_columns(&rows, fcinfo->flinfo->fn_oid);
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	scan = scan_begin(&request);
-	scan_page(scan, put_row, fcinfo->resultinfo);
+	scan_page(scan, put_row, &rows);
 	scan_end(scan);
 	return (Datum) 0;
 }

@@ -37,6 +37,17 @@ const Column batch_columns[N_COLUMNS] = {
 	[COLUMN_QUEUE_PRIORITY] = {"queue_priority", COLUMN_TYPE_QUEUE_PRIORITY},
 };
 
+/* A column by its name, or N_COLUMNS. */
+ColumnId
+find_column(const char *name)
+{
+	int column = 0;
+
+	while (column < N_COLUMNS && strcmp(batch_columns[column].name, name) != 0)
+		column++;
+	return column;
+}
+
 /* The SQL type of a column's Datum. */
 Oid
 column_type_oid(ColumnType type)

@@ -16,6 +16,7 @@ typedef struct BatchRow
 	int64 job_counts[N_JOB_STATUSES];
 } BatchRow;
 
+extern ColumnId find_column(const char *name);
 extern Oid column_type_oid(ColumnType type);
 extern void fail_on_missing_counts(Datum batch_id);
 

@@ -61,25 +61,6 @@ filters_job_counts(const Request *request)
 	return false;
 }
 
-/* The SQL type of a filter's value that is not a list. */
-static Oid
-scalar_type_oid(ParameterType type)
-{
-	switch (type)
-	{
-		case PARAMETER_TYPE_INTEGER:
-			return INT8OID;
-		case PARAMETER_TYPE_BOOLEAN:
-			return BOOLOID;
-		case PARAMETER_TYPE_TEXT:
-			return TEXTOID;
-		case PARAMETER_TYPE_TIMESTAMP:
-			return TIMESTAMPTZOID;
-		default:
-			elog(ERROR, "unexpected parameter type: %d", (int) type);
-	}
-}
-
 /* column = any (list); of one element, column = element, which keeps an index's order */
 static void
 append_in(StringInfo sql, const char *column, Datum value, QueryParameters *query_parameters)
@@ -180,7 +161,7 @@ append_where(StringInfo sql, const Request *request, QueryParameters *query_para
 		}
 		appendStringInfo(
 			sql, format, column,
-			add_query_parameter(query_parameters, scalar_type_oid(parameter->type), filter->value));
+			add_query_parameter(query_parameters, parameter_type_oid(parameter), filter->value));
 	}
 }
 
