@@ -5,7 +5,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" batches.contr
 MODULE_big = batches
 OBJS = \
 	src/batches.o \
-	src/condition.o \
+	src/qual.o \
 	src/count_batches.o \
 	src/count_jobs.o \
 	src/counts.o \
@@ -15,28 +15,30 @@ OBJS = \
 	src/facets.o \
 	src/fetch.o \
 	src/filter.o \
-	src/gather.o \
+	src/collect.o \
 	src/http.o \
 	src/job_counts.o \
 	src/json.o \
 	src/leaf.o \
 	src/list.o \
-	src/match.o \
+	src/sort_entry.o \
 	src/merge.o \
+	src/module.o \
 	src/parameter.o \
 	src/plan.o \
 	src/query.o \
-	src/race.o \
+	src/paths.o \
 	src/read_totals.o \
 	src/repair.o \
 	src/row.o \
 	src/scan.o \
-	src/scan_index.o \
+	src/direct_scan.o \
 	src/scan_sql.o \
 	src/tag_walk.o \
+	src/tags.o \
 	src/total.o \
 	src/user.o \
-	src/walk.o
+	src/index_walk.o
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
@@ -44,6 +46,8 @@ REGRESS = install document errors standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty snapshots
 ISOLATION_OPTS = --inputdir=test
+
+PG_CPPFLAGS = -DBATCHES_VERSION='"$(EXTVERSION)"'
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -1,6 +1,6 @@
 /*
  * batches.c
- *		The module, and its objects by name.
+ *		The extension's objects by name.
  *
  * Nothing here caches an OID: the extension and its tables can be dropped and
  * made anew while the library stays loaded.
@@ -13,28 +13,12 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
 #include "batches.h"
-#include "scan.h"
-
-PG_MODULE_MAGIC;
-
-void _PG_init(void);
-
-void
-_PG_init(void)
-{
-	define_user_settings();
-	define_scan_settings();
-	MarkGUCPrefixReserved("batches");
-}
 
 /* The OID of one of the extension's types. */
 Oid
@@ -164,40 +148,4 @@ enum_index(Oid value, const char *const *labels, int nlabels, Oid *known)
 						   NameStr(((Form_pg_enum) GETSTRUCT(tuple))->enumlabel)),
 					errhint("The enumerations have the labels that the extension defines: none is "
 							"added or renamed.")));
-}
-
-static int
-compare_texts(const void *a, const void *b)
-{
-	text *x = *(text *const *) a;
-	text *y = *(text *const *) b;
-	int xlen = VARSIZE_ANY_EXHDR(x);
-	int ylen = VARSIZE_ANY_EXHDR(y);
-	int order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
-
-	return order != 0 ? order : xlen - ylen;
-}
-
-/* batches.are_valid_tags(tags text[]) returns boolean */
-PG_FUNCTION_INFO_V1(batches_are_valid_tags);
-Datum
-batches_are_valid_tags(PG_FUNCTION_ARGS)
-{
-	ArrayType *tags = PG_GETARG_ARRAYTYPE_P(0);
-	Datum *elements;
-	text **texts;
-	int count;
-
-	if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
-		PG_RETURN_BOOL(false);
-
-	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
-	texts = palloc(sizeof(text *) * (count + 1));
-	for (int i = 0; i < count; i++)
-		texts[i] = DatumGetTextPP(elements[i]);
-	qsort(texts, count, sizeof(text *), compare_texts);
-	for (int i = 1; i < count; i++)
-		if (compare_texts(&texts[i - 1], &texts[i]) == 0)
-			PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(true);
 }

@@ -11,6 +11,13 @@
 #error "batches needs PostgreSQL 15 or later"
 #endif
 
+/* Since 18, a module says its name and version. */
+#if PG_VERSION_NUM >= 180000
+#define MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "batches", .version = BATCHES_VERSION)
+#else
+#define MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
 /* Since 16, the VARDATA() family lives in a header of its own. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

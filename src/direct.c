@@ -4,7 +4,7 @@
  *
  * Whoever reads past the executor answers for what it would have done: here are
  * the rights, the row-level security, and everything else that makes a table's
- * rows another thing than the tuples in its heap. In doubt there is an obstacle,
+ * rows another thing than the tuples in its heap. In doubt there is an reason,
  * and the caller leaves the table to SQL.
  */
 #include "postgres.h"
@@ -173,7 +173,7 @@ has_only_policy(Relation relation, const char *policy)
  * role may also be one that sees them all.
  */
 const char *
-direct_policy_obstacle(Relation relation, const char *policy)
+direct_policy_fallback_reason(Relation relation, const char *policy)
 {
 	if (check_enable_rls(RelationGetRelid(relation), InvalidOid, false) != RLS_ENABLED)
 		return NULL;
@@ -190,7 +190,7 @@ direct_policy_obstacle(Relation relation, const char *policy)
 
 /* Why a table cannot be read directly, or NULL. */
 static const char *
-find_obstacle(Relation relation, const char *policy)
+find_fallback_reason(Relation relation, const char *policy)
 {
 	/* Extensions that check or audit the reading of tables do it there. */
 	if (ExecutorCheckPerms_hook != NULL)
@@ -209,7 +209,7 @@ find_obstacle(Relation relation, const char *policy)
 	/* Tuples that were found might be gone when they are fetched. */
 	if (OldSnapshotThresholdActive())
 		return "old_snapshot_threshold is set";
-	return direct_policy_obstacle(relation, policy);
+	return direct_policy_fallback_reason(relation, policy);
 }
 
 /* Whether a column of an index is in the order of the listing. */
@@ -284,19 +284,19 @@ take_index(DirectTable *table, Relation relation)
 
 /*
  * Opens a table to be read directly in the active snapshot, or returns NULL and
- * the obstacle. The policy is the one that row-level security may have: reading
+ * the reason. The policy is the one that row-level security may have: reading
  * the authenticated user's rows only is then left to the caller.
  */
 DirectTable *
-direct_open(const char *name, const char *policy, const char **obstacle)
+direct_open(const char *name, const char *policy, const char **reason)
 {
 	Relation relation;
 	DirectTable *table;
 
 	/* By name, as a query does: another table may have it once the lock is there. */
 	relation = table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
-	*obstacle = find_obstacle(relation, policy);
-	if (*obstacle != NULL)
+	*reason = find_fallback_reason(relation, policy);
+	if (*reason != NULL)
 	{
 		table_close(relation, NoLock);
 		return NULL;

@@ -52,8 +52,8 @@ typedef struct DirectTable
 /* Whether an index with these columns, of which the first ones are its keys, can serve. */
 typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void *arg);
 
-extern const char *direct_policy_obstacle(Relation relation, const char *policy);
-extern DirectTable *direct_open(const char *name, const char *policy, const char **obstacle);
+extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);
+extern DirectTable *direct_open(const char *name, const char *policy, const char **reason);
 extern void direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg);
 extern DirectIndex *direct_key(DirectTable *table, AttrNumber first, AttrNumber second);
 extern void direct_close(DirectTable *table);

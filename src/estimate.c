@@ -1,8 +1,8 @@
 /*
  * estimate.c
- *		What share of a table's rows may meet a condition, by what ANALYZE found.
+ *		What share of a table's rows may meet a qual, by what ANALYZE found.
  *
- * Nothing is decided by these numbers alone: they say which way to a result is given
+ * Nothing is decided by these numbers alone: they say which path to a result is given
  * the first chance.
  */
 #include "postgres.h"
@@ -20,15 +20,15 @@
 #define DEFAULT_TAG_SHARE 0.1
 
 static HeapTuple
-find_statistics(DirectTable *table, const Condition *condition)
+find_statistics(DirectTable *table, const Qual *qual)
 {
 	return SearchSysCache3(STATRELATTINH, RelationGetRelid(table->relation),
-						   Int16GetDatum(condition->columns[table->source]), BoolGetDatum(false));
+						   Int16GetDatum(qual->columns[table->source]), BoolGetDatum(false));
 }
 
 /* The share of the rows that have a tag, at most: one that is not common is rarer than those. */
 double
-estimate_tag_share(DirectTable *table, const Condition *tag)
+estimate_tag_share(DirectTable *table, const Qual *tag)
 {
 	text *wanted = DatumGetTextPP(tag->element);
 	double share = DEFAULT_TAG_SHARE;
@@ -65,7 +65,7 @@ null_share(HeapTuple statistics)
 
 /* The share of the rows that have one of the values of a list. */
 static double
-list_share(DirectTable *table, Condition *list, HeapTuple statistics)
+list_share(DirectTable *table, Qual *list, HeapTuple statistics)
 {
 	double share = 0;
 	double rest = 1 - null_share(statistics); /* the share of the values that are not common */
@@ -82,7 +82,7 @@ list_share(DirectTable *table, Condition *list, HeapTuple statistics)
 		for (int i = 0; i < slot.nvalues; i++)
 		{
 			rest -= slot.numbers[i];
-			if (condition_holds(list, slot.values[i], false))
+			if (qual_holds(list, slot.values[i], false))
 			{
 				share += slot.numbers[i];
 				others--;
@@ -96,7 +96,7 @@ list_share(DirectTable *table, Condition *list, HeapTuple statistics)
 
 /* The share of the rows that are in a range: half a part more than the ends of parts in it. */
 static double
-range_share(Condition *range, HeapTuple statistics)
+bounds_share(Qual *bounds, HeapTuple statistics)
 {
 	double share = 0;
 	double rest = 1 - null_share(statistics); /* the share of the values that are not common */
@@ -108,7 +108,7 @@ range_share(Condition *range, HeapTuple statistics)
 		for (int i = 0; i < slot.nvalues; i++)
 		{
 			rest -= slot.numbers[i];
-			if (condition_holds(range, slot.values[i], false))
+			if (qual_holds(bounds, slot.values[i], false))
 				share += slot.numbers[i];
 		}
 		free_attstatsslot(&slot);
@@ -119,24 +119,23 @@ range_share(Condition *range, HeapTuple statistics)
 		double ends = 0.5;
 
 		for (int i = 0; i < slot.nvalues; i++)
-			ends += condition_holds(range, slot.values[i], false);
+			ends += qual_holds(bounds, slot.values[i], false);
 		share += Max(rest, 0) * ends / slot.nvalues;
 		free_attstatsslot(&slot);
 	}
 	return share;
 }
 
-/* The share of the rows that meet a condition on a list or a range; 1 without statistics. */
+/* The share of the rows that meet a qual on a list or a range; 1 without statistics. */
 double
-estimate_share(DirectTable *table, Condition *condition)
+estimate_share(DirectTable *table, Qual *qual)
 {
-	HeapTuple statistics = find_statistics(table, condition);
+	HeapTuple statistics = find_statistics(table, qual);
 	double share;
 
 	if (!HeapTupleIsValid(statistics))
 		return 1;
-	share = condition->has_list ? list_share(table, condition, statistics)
-								: range_share(condition, statistics);
+	share = qual->has_list ? list_share(table, qual, statistics) : bounds_share(qual, statistics);
 	ReleaseSysCache(statistics);
 	return Min(share, 1);
 }

@@ -1,14 +1,14 @@
 /*
  * estimate.h
- *		How many rows may meet a condition, by the statistics.
+ *		How many rows may meet a qual, by the statistics.
  */
 #ifndef BATCHES_ESTIMATE_H
 #define BATCHES_ESTIMATE_H
 
-#include "condition.h"
+#include "qual.h"
 #include "direct.h"
 
-extern double estimate_tag_share(DirectTable *table, const Condition *tag);
-extern double estimate_share(DirectTable *table, Condition *condition);
+extern double estimate_tag_share(DirectTable *table, const Qual *tag);
+extern double estimate_share(DirectTable *table, Qual *qual);
 
 #endif /* BATCHES_ESTIMATE_H */

@@ -157,19 +157,17 @@ fetch_joined(Fetch *fetch)
 	return !isnull && !id_isnull && find_by_key(join->scan, join->key, project_id, id, join->slot);
 }
 
-/* Fetches a tuple. Returns whether it is visible and it and the joined row meet the conditions. */
+/* Fetches a tuple. Returns whether it is visible and it and the joined row meet the quals. */
 bool
-fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions, int nconditions)
+fetch_match(Fetch *fetch, const ItemPointerData *tid, Qual **quals, int nquals)
 {
 	KeyJoin *join = fetch->join;
 
 	return fetch_tuple(fetch, tid) &&
-		   conditions_hold(conditions, nconditions, fetch->table->source, fetch->slot,
-						   fetch->check_context) &&
+		   quals_hold(quals, nquals, fetch->table->source, fetch->slot, fetch->check_context) &&
 		   (join == NULL ||
-			(fetch_joined(fetch) &&
-			 conditions_hold(join->conditions, join->nconditions, join->table->source, join->slot,
-							 fetch->check_context)));
+			(fetch_joined(fetch) && quals_hold(join->quals, join->nquals, join->table->source,
+											   join->slot, fetch->check_context)));
 }
 
 void

@@ -10,7 +10,7 @@
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
 
-#include "condition.h"
+#include "qual.h"
 
 /* A batch as all tables know it, and which one it is of those asked for */
 typedef struct BatchKey
@@ -30,8 +30,8 @@ typedef struct KeyJoin
 	DirectIndex *key;   /* on project and id */
 	IndexScanDesc scan; /* NULL until the first look-up */
 	TupleTableSlot *slot;
-	int nconditions; /* on columns that only this table has */
-	Condition **conditions;
+	int nquals; /* on columns that only this table has */
+	Qual **quals;
 } KeyJoin;
 
 typedef struct Fetch
@@ -54,8 +54,7 @@ extern IndexScanDesc begin_key_scan(DirectTable *table, DirectIndex *key, Snapsh
 extern bool find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id,
 						TupleTableSlot *slot);
 extern bool fetch_joined(Fetch *fetch);
-extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Condition **conditions,
-						int nconditions);
+extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Qual **quals, int nquals);
 extern void fetch_end(Fetch *fetch);
 
 #endif /* BATCHES_FETCH_H */

@@ -14,11 +14,11 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/uuid.h"
 
 #include "column.h"
 #include "counts.h"
 #include "job_counts.h"
-#include "walk.h"
 
 /* A map is read when more batches of a project than this were asked for, */
 #define FEW_LOOK_UPS 4
@@ -43,8 +43,15 @@ typedef struct JobCountEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-struct JobCounts
+typedef struct JobCounts
 {
+	EntryFilter filter; /* comes first: the walk has a pointer to it */
+	int project_position;
+	int id_position;
+	int nquals; /* on the number of jobs */
+	Qual **quals;
+	int32 last; /* of the walk's last entry */
+
 	DirectTable *table;
 	DirectIndex *key;
 	AttrNumber size_class;
@@ -58,28 +65,15 @@ struct JobCounts
 	bool has_map;
 	bool is_large; /* its map takes more memory than there is */
 	job_count_map_hash *map;
-};
-
-JobCounts *
-job_counts_begin(DirectTable *table, DirectIndex *key, AttrNumber size_class, Snapshot snapshot)
-{
-	JobCounts *counts = palloc0(sizeof(JobCounts));
-
-	counts->table = table;
-	counts->key = key;
-	counts->size_class = size_class;
-	counts->snapshot = snapshot;
-	counts->context = CurrentMemoryContext;
-	return counts;
-}
+} JobCounts;
 
 /* Reads the size classes of all batches of the project. */
 static void
 read_map(JobCounts *counts, int64 *work)
 {
-	Condition condition;
+	Qual qual;
 	Datum *project;
-	Walk walk;
+	IndexWalk walk;
 	MemoryContext previous;
 
 	if (counts->map_context == NULL)
@@ -89,31 +83,31 @@ read_map(JobCounts *counts, int64 *work)
 	previous = MemoryContextSwitchTo(counts->map_context);
 	counts->map = job_count_map_create(counts->map_context, 256, NULL);
 	project = palloc(sizeof(Datum));
-	init_condition(&condition, UUIDOID);
-	condition.columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
+	init_qual(&qual, UUIDOID);
+	qual.columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
 	project[0] = UUIDPGetDatum(&counts->project_id);
-	restrict_to_list(&condition, project, 1);
-	walk_init(&walk, counts->table, counts->key, &condition, 1, &condition,
-			  NoMovementScanDirection);
-	walk_need_column(&walk, counts->size_class);
-	walk_start_stream(&walk, 0);
-	while (!counts->is_large && walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
+	restrict_to_list(&qual, project, 1);
+	index_walk_init(&walk, counts->table, counts->key, &qual, 1, &qual, NoMovementScanDirection);
+	index_walk_need_column(&walk, counts->size_class);
+	index_walk_start_range(&walk, 0);
+	while (!counts->is_large && index_walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
 	{
 		bool isnull;
 		bool found;
 		JobCountEntry *entry = job_count_map_insert(
 			counts->map,
-			*DatumGetUUIDP(walk_value(&walk, counts->table->columns[COLUMN_ID], &isnull)), &found);
+			*DatumGetUUIDP(index_walk_value(&walk, counts->table->columns[COLUMN_ID], &isnull)),
+			&found);
 
 		entry->size_class =
 			DatumGetInt16(direct_position(counts->key, counts->size_class) > 0
-							  ? walk_value(&walk, counts->size_class, &isnull)
+							  ? index_walk_value(&walk, counts->size_class, &isnull)
 							  : slot_getattr(walk.fetch.slot, counts->size_class, &isnull));
 		counts->is_large =
 			counts->map->members * (int64) sizeof(JobCountEntry) > work_mem * INT64CONST(1024);
 	}
 	*work += walk.work;
-	walk_end(&walk);
+	index_walk_end(&walk);
 	MemoryContextSwitchTo(previous);
 	counts->has_map = !counts->is_large;
 }
@@ -140,8 +134,8 @@ look_up(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id)
  * The number of jobs of a batch, or -1 if it has none at all in the table. So many batches
  * of the project, with those that were asked for, have been passed. Adds up the work.
  */
-int32
-job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id, int64 passed,
+static int32
+count_jobs_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id, int64 passed,
 			  int64 *work)
 {
 	MemoryContext previous = MemoryContextSwitchTo(counts->context);
@@ -174,9 +168,48 @@ job_counts_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *i
 	return count;
 }
 
-void
-job_counts_end(JobCounts *counts)
+/* Whether the ranges of a walk have a project each, and are read to their ends. */
+static bool
+is_by_project(const IndexWalk *walk)
 {
+	return ScanDirectionIsNoMovement(walk->direction) && walk->list != NULL &&
+		   walk->index->columns[0] == walk->table->columns[COLUMN_PROJECT_ID];
+}
+
+/* An EntryFilter: whether the entry's batch meets the quals on the number of its jobs */
+static bool
+has_wanted_jobs(EntryFilter *filter, IndexWalk *walk)
+{
+	JobCounts *counts = (JobCounts *) filter;
+	TupleDesc descriptor = RelationGetDescr(walk->index->relation);
+	bool isnull;
+	bool id_isnull;
+	Datum project_id = index_getattr(walk->entry, counts->project_position, descriptor, &isnull);
+	Datum id = index_getattr(walk->entry, counts->id_position, descriptor, &id_isnull);
+
+	if (isnull || id_isnull)
+		return false;
+	counts->last =
+		count_jobs_of(counts, DatumGetUUIDP(project_id), DatumGetUUIDP(id),
+					  is_by_project(walk) ? walk->range_entries : PG_INT64_MAX, &walk->work);
+	if (counts->last < 0)
+		return false;
+	for (int i = 0; i < counts->nquals; i++)
+	{
+		Datum value = counts->quals[i]->type == INT2OID ? Int16GetDatum(size_class(counts->last))
+														: Int32GetDatum(counts->last);
+
+		if (!qual_holds(counts->quals[i], value, false))
+			return false;
+	}
+	return true;
+}
+
+static void
+end_filter(EntryFilter *filter)
+{
+	JobCounts *counts = (JobCounts *) filter;
+
 	if (counts->map_context != NULL)
 		MemoryContextDelete(counts->map_context);
 	counts->map_context = NULL;
@@ -186,4 +219,50 @@ job_counts_end(JobCounts *counts)
 	index_endscan(counts->scan);
 	ExecDropSingleTupleTableSlot(counts->slot);
 	counts->scan = NULL;
+}
+
+/*
+ * Lets a walk over "batch" ask for the numbers of jobs, by its entries alone and without
+ * fetching: if they have the batch's key, and no tuple has to be fetched otherwise. Of the
+ * quals it takes those on the jobs. Returns whether that is so.
+ */
+bool
+job_counts_filter(IndexWalk *walk, DirectTable *table, DirectIndex *key, AttrNumber size_class,
+				  Qual *quals, int nquals)
+{
+	JobCounts *counts = palloc0(sizeof(JobCounts));
+
+	counts->project_position =
+		direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
+	counts->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
+	if (walk->needs_heap || counts->project_position == 0 || counts->id_position == 0)
+		return false;
+	counts->filter.accepts = has_wanted_jobs;
+	counts->filter.end = end_filter;
+	counts->filter.work = is_by_project(walk) ? WORK_COUNTED : WORK_JOIN;
+	counts->quals = palloc(sizeof(Qual *) * (nquals + 1));
+	for (int i = 0; i < nquals; i++)
+		if (quals[i].columns[walk->table->source] == InvalidAttrNumber)
+			counts->quals[counts->nquals++] = &quals[i];
+	counts->table = table;
+	counts->key = key;
+	counts->size_class = size_class;
+	counts->snapshot = walk->snapshot;
+	counts->context = CurrentMemoryContext;
+	walk->filter = &counts->filter;
+	return true;
+}
+
+/* The number of jobs of the last entry's batch, of a walk that asks for them. */
+int32
+job_counts_last(const IndexWalk *walk)
+{
+	return ((const JobCounts *) walk->filter)->last;
+}
+
+/* The same of any batch. */
+int32
+job_counts_of(IndexWalk *walk, const pg_uuid_t *project_id, const pg_uuid_t *id)
+{
+	return count_jobs_of((JobCounts *) walk->filter, project_id, id, PG_INT64_MAX, &walk->work);
 }

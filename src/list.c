@@ -77,7 +77,7 @@ batches_list_batches(PG_FUNCTION_ARGS)
 {
 	Rows rows = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 	Request request;
-	Scan *scan;
+	BatchScan *scan;
 
 	InitMaterializedSRF(fcinfo, 0);
 	bind_columns(&rows, fcinfo->flinfo->fn_oid);
@@ -94,7 +94,7 @@ Datum
 batches_count_batches(PG_FUNCTION_ARGS)
 {
 	Request request;
-	Scan *scan;
+	BatchScan *scan;
 	int64 count;
 
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
@@ -108,7 +108,7 @@ batches_count_batches(PG_FUNCTION_ARGS)
 text *
 render_document(Request *request, int64 *total, int64 *rows)
 {
-	Scan *scan = scan_begin(request);
+	BatchScan *scan = scan_begin(request);
 	Document document;
 
 	begin_document(&document);

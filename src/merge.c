@@ -1,172 +1,174 @@
 /*
  * merge.c
- *		Merges the streams of a walk to the rows of a page.
+ *		Merges the key ranges of an index walk into the order of a page.
  *
- * All streams are read with one index scan: a few matches of each, and when they are
- * used up, more, from behind the last one on. So many streams cost little more than
- * their matches. It stops when the page is full.
+ * One index scan reads all key ranges: a few matches of each, and more from behind the
+ * last one when they are used up. So many key ranges cost little more than their matches.
+ * The merge stops when the page is full.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "merge.h"
 
-/* How many matches of a stream are read at once, if there is memory for them. */
-#define LEAST_STREAM_READ 4
-#define MOST_STREAM_READ 1024
+/* How many matches of a range are read at once, if there is memory for them. */
+#define LEAST_RANGE_READ 4
+#define MOST_RANGE_READ 1024
 
-/* What is read of a stream and not yet merged */
-struct Stream
+/* What is read of a range and not yet merged */
+struct KeyRange
 {
-	Match *matches;
-	int nmatches;
+	SortEntry *sort_entries;
+	int nsort_entries;
 	int nready; /* of them, those that are in order: only more matches of their class come behind */
 	int next;
 	int size; /* how many to read at once */
 	bool ended;
 	bool resumes; /* behind last */
-	Match last;
+	SortEntry last;
 };
 
 static int
-compare_streams(Datum a, Datum b, void *arg)
+compare_ranges(Datum a, Datum b, void *arg)
 {
 	Merge *merge = arg;
-	Stream *x = &merge->streams[DatumGetInt32(a)];
-	Stream *y = &merge->streams[DatumGetInt32(b)];
+	KeyRange *x = &merge->ranges[DatumGetInt32(a)];
+	KeyRange *y = &merge->ranges[DatumGetInt32(b)];
 
 	/* The heap has the largest first. */
-	return -compare_matches(merge->scan, &x->matches[x->next], &y->matches[y->next]);
+	return -compare_sort_entries(merge->scan, &x->sort_entries[x->next], &y->sort_entries[y->next]);
 }
 
-/* Begins to read more of a stream. */
+/* Begins to read more of a range. */
 static void
-read_stream(Merge *merge, int i)
+read_range(Merge *merge, int i)
 {
-	Stream *stream = &merge->streams[i];
-	Match *last;
+	KeyRange *range = &merge->ranges[i];
+	SortEntry *last;
 	Datum place[2];
 
 	merge->reading = i;
-	if (stream->matches == NULL)
+	if (range->sort_entries == NULL)
 	{
-		walk_start_stream(&merge->walk, i);
-		stream->matches = palloc(sizeof(Match) * stream->size);
+		index_walk_start_range(&merge->walk, i);
+		range->sort_entries = palloc(sizeof(SortEntry) * range->size);
 		return;
 	}
 
 	/* All that was ready was taken. */
-	last = &stream->matches[stream->nready - 1];
-	for (int j = 0; j < stream->nready - 1; j++)
-		free_key(merge->scan, &stream->matches[j]);
-	if (stream->resumes)
-		free_key(merge->scan, &stream->last);
-	stream->last = *last;
-	stream->resumes = true;
-	stream->nmatches -= stream->nready;
-	memmove(stream->matches, stream->matches + stream->nready, sizeof(Match) * stream->nmatches);
-	stream->next = 0;
-	stream->nready = 0;
-	if (merge->walk.nstreams == 1)
+	last = &range->sort_entries[range->nready - 1];
+	for (int j = 0; j < range->nready - 1; j++)
+		free_key(merge->scan, &range->sort_entries[j]);
+	if (range->resumes)
+		free_key(merge->scan, &range->last);
+	range->last = *last;
+	range->resumes = true;
+	range->nsort_entries -= range->nready;
+	memmove(range->sort_entries, range->sort_entries + range->nready,
+			sizeof(SortEntry) * range->nsort_entries);
+	range->next = 0;
+	range->nready = 0;
+	if (merge->walk.nranges == 1)
 		return; /* The walk stands where it stopped. */
 
-	place[0] = stream->last.key;
-	place[1] = UUIDPGetDatum(&stream->last.id);
+	place[0] = range->last.key;
+	place[1] = UUIDPGetDatum(&range->last.id);
 	if (merge->walk.index->columns[1] == merge->walk.table->columns[COLUMN_ID])
-		walk_resume_stream(&merge->walk, i, place + 1, 1);
+		index_walk_resume_range(&merge->walk, i, place + 1, 1);
 	else
-		walk_resume_stream(&merge->walk, i, place, 2);
+		index_walk_resume_range(&merge->walk, i, place, 2);
 }
 
 static void
-add_to_stream(Merge *merge, Stream *stream, Match *match)
+add_to_range(Merge *merge, KeyRange *range, SortEntry *match)
 {
-	if (stream->nmatches >= stream->size)
+	if (range->nsort_entries >= range->size)
 	{
-		stream->size *= 2;
-		stream->matches = repalloc_huge(stream->matches, sizeof(Match) * stream->size);
+		range->size *= 2;
+		range->sort_entries = repalloc_huge(range->sort_entries, sizeof(SortEntry) * range->size);
 	}
 	keep_key(merge->scan, match);
-	stream->matches[stream->nmatches++] = *match;
+	range->sort_entries[range->nsort_entries++] = *match;
 	merge->nread++;
 }
 
-/* Puts the matches in order that came in that of their size class only. */
+/* Sorts the entries that came in the order of their size class only. */
 static void
-order_class(Merge *merge, Stream *stream)
+order_class(Merge *merge, KeyRange *range)
 {
-	sort_matches(stream->matches + stream->nready, stream->nmatches - stream->nready, merge->scan);
-	stream->nready = stream->nmatches;
+	sort_entries(range->sort_entries + range->nready, range->nsort_entries - range->nready,
+				 merge->scan);
+	range->nready = range->nsort_entries;
 }
 
 /*
- * Adds a match to the one stream of a walk. By size classes, those of one class come in
+ * Adds a match to the one range of a walk. By size classes, those of one class come in
  * any order, unless it has a single number.
  */
 static void
-add_to_only_stream(Merge *merge, Stream *stream, Match *match)
+add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 {
 	bool by_class = merge->scan->request->order_by == COLUMN_JOBS_COUNT;
 	int class = by_class ? size_class(DatumGetInt32(match->key)) : 0;
 
-	if (by_class && stream->nready < stream->nmatches &&
-		class != size_class(DatumGetInt32(stream->matches[stream->nmatches - 1].key)))
-		order_class(merge, stream);
-	merge->gave_up = stream->nmatches - stream->nready >= most_matches();
-	add_to_stream(merge, stream, match);
+	if (by_class && range->nready < range->nsort_entries &&
+		class != size_class(DatumGetInt32(range->sort_entries[range->nsort_entries - 1].key)))
+		order_class(merge, range);
+	merge->gave_up = range->nsort_entries - range->nready >= most_sort_entries();
+	add_to_range(merge, range, match);
 	if (class < EXACT_SIZE_CLASSES)
-		stream->nready = stream->nmatches;
+		range->nready = range->nsort_entries;
 }
 
 /*
- * Goes on reading a stream until it has as many matches as it should; returns
- * whether it has. One of several streams is read to where the place in the order
+ * Goes on reading a range until it has as many matches as it should; returns
+ * whether it has. One of several ranges is read to where the place in the order
  * changes, as it is resumed behind one.
  */
 static bool
-fill_stream(Merge *merge, int64 work_limit)
+fill_range(Merge *merge, int64 work_limit)
 {
-	IndexScan *scan = merge->scan;
-	Walk *walk = &merge->walk;
-	Stream *stream = &merge->streams[merge->reading];
+	DirectScan *scan = merge->scan;
+	IndexWalk *walk = &merge->walk;
+	KeyRange *range = &merge->ranges[merge->reading];
 	const Fetch *fetch = walk->needs_heap ? &walk->fetch : NULL;
-	int enough = stream->size;
+	int enough = range->size;
 
 	for (;;)
 	{
-		Match match;
+		SortEntry match;
 		bool isnull;
 		bool id_isnull;
 		Datum key;
 		Datum id;
-		WalkResult result = walk_next(walk, work_limit);
+		WalkResult result = index_walk_next(walk, work_limit);
 
 		if (result == WALK_PAUSED)
 			return false;
 		if (result == WALK_END)
 		{
-			order_class(merge, stream);
-			stream->ended = true;
+			order_class(merge, range);
+			range->ended = true;
 			return true;
 		}
-		key = match_value(walk, fetch, scan->request->order_by, &isnull);
-		id = match_value(walk, fetch, COLUMN_ID, &id_isnull);
-		set_match_key(scan, &match, key, isnull);
-		set_match_place(&match, id, &walk->tid);
-		if (walk->nstreams == 1)
+		key = row_value(walk, fetch, scan->request->order_by, &isnull);
+		id = row_value(walk, fetch, COLUMN_ID, &id_isnull);
+		set_sort_key(scan, &match, key, isnull);
+		set_sort_place(&match, id, &walk->tid);
+		if (walk->nranges == 1)
 		{
-			add_to_only_stream(merge, stream, &match);
+			add_to_only_range(merge, range, &match);
 			if (merge->gave_up)
 				return false;
-			if (stream->nready >= enough)
+			if (range->nready >= enough)
 				return true;
 			continue;
 		}
-		if (stream->nmatches >= enough &&
-			compare_matches(scan, &match, &stream->matches[stream->nmatches - 1]) != 0)
+		if (range->nsort_entries >= enough &&
+			compare_sort_entries(scan, &match, &range->sort_entries[range->nsort_entries - 1]) != 0)
 			return true;
-		add_to_stream(merge, stream, &match);
-		stream->nready = stream->nmatches;
+		add_to_range(merge, range, &match);
+		range->nready = range->nsort_entries;
 	}
 }
 
@@ -185,16 +187,16 @@ add_tid(Merge *merge, ItemPointer tid)
 void
 merge_prepare(Merge *merge)
 {
-	int nstreams = merge->walk.nstreams;
-	int64 share = merge->scan->wanted / nstreams;
-	int64 room = most_matches() / nstreams;
+	int nranges = merge->walk.nranges;
+	int64 share = merge->scan->wanted / nranges;
+	int64 room = most_sort_entries() / nranges;
 
-	merge->most_read = Max(Min(room, MOST_STREAM_READ), LEAST_STREAM_READ);
-	merge->walk.resumable = nstreams > 1;
-	merge->streams = palloc_extended(sizeof(Stream) * nstreams, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (int i = 0; i < nstreams; i++)
-		merge->streams[i].size = Max(Min(share, merge->most_read / 4), 1);
-	merge->heap = binaryheap_allocate(nstreams, compare_streams, merge);
+	merge->most_read = Max(Min(room, MOST_RANGE_READ), LEAST_RANGE_READ);
+	merge->walk.resumable = nranges > 1;
+	merge->ranges = palloc_extended(sizeof(KeyRange) * nranges, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < nranges; i++)
+		merge->ranges[i].size = Max(Min(share, merge->most_read / 4), 1);
+	merge->heap = binaryheap_allocate(nranges, compare_ranges, merge);
 	merge->reading = -1;
 	merge->size = 128;
 	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
@@ -209,16 +211,16 @@ merge_advance(Merge *merge, int64 work_limit)
 	for (;;)
 	{
 		int i;
-		Stream *stream;
+		KeyRange *range;
 
-		if (merge->reading < 0 && merge->nstarted < merge->walk.nstreams)
-			read_stream(merge, merge->nstarted++);
+		if (merge->reading < 0 && merge->nstarted < merge->walk.nranges)
+			read_range(merge, merge->nstarted++);
 		if (merge->reading >= 0)
 		{
-			if (!fill_stream(merge, work_limit))
+			if (!fill_range(merge, work_limit))
 				return false;
-			stream = &merge->streams[merge->reading];
-			if (stream->nready > 0)
+			range = &merge->ranges[merge->reading];
+			if (range->nready > 0)
 				binaryheap_add(merge->heap, Int32GetDatum(merge->reading));
 			merge->reading = -1;
 			continue;
@@ -232,29 +234,30 @@ merge_advance(Merge *merge, int64 work_limit)
 		if (merge->ntids == most_tids())
 			return true;
 		i = DatumGetInt32(binaryheap_first(merge->heap));
-		stream = &merge->streams[i];
+		range = &merge->ranges[i];
 		if (merge->skipped < request->offset)
 			merge->skipped++;
 		else
-			add_tid(merge, &stream->matches[stream->next].tid);
+			add_tid(merge, &range->sort_entries[range->next].tid);
 		if (merge->found == request->limit)
 		{
 			merge->complete = true;
 			return true;
 		}
-		if (++stream->next < stream->nready)
+		if (++range->next < range->nready)
 			binaryheap_replace_first(merge->heap, Int32GetDatum(i));
 		else
 		{
 			binaryheap_remove_first(merge->heap);
-			if (!stream->ended)
+			if (!range->ended)
 			{
-				if (stream->size < merge->most_read)
+				if (range->size < merge->most_read)
 				{
-					stream->size = Min(stream->size * 2, merge->most_read);
-					stream->matches = repalloc(stream->matches, sizeof(Match) * stream->size);
+					range->size = Min(range->size * 2, merge->most_read);
+					range->sort_entries =
+						repalloc(range->sort_entries, sizeof(SortEntry) * range->size);
 				}
-				read_stream(merge, i);
+				read_range(merge, i);
 			}
 		}
 	}
@@ -264,10 +267,10 @@ merge_advance(Merge *merge, int64 work_limit)
 int64
 merge_work_left(const Merge *merge)
 {
-	/* Of each stream, one is read that is not needed. */
-	double wanted = (double) merge->scan->wanted + merge->walk.nstreams - 1;
-	double whole = walk_whole_work(&merge->walk);
-	/* If there is more than was expected: as much again. */
+	/* Of each range, one is read that is not needed. */
+	double wanted = (double) merge->scan->wanted + merge->walk.nranges - 1;
+	double whole = index_walk_whole_work(&merge->walk);
+	/* If the estimate is used up, assume as much again. */
 	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
 	double expected = (double) NO_WORK_LIMIT;
 
@@ -275,8 +278,8 @@ merge_work_left(const Merge *merge)
 		return NO_WORK_LIMIT;
 	if (merge->nread > 0)
 		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
-	else if (merge->walk.work == 0 && !walk_is_filtered(&merge->walk))
-		expected = wanted * WORK_STEP + (double) merge->walk.nstreams * WORK_DESCENT;
+	else if (merge->walk.work == 0 && !index_walk_is_filtered(&merge->walk))
+		expected = wanted * WORK_STEP + (double) merge->walk.nranges * WORK_DESCENT;
 	return (int64) Max(Min(expected, most), 0);
 }
 

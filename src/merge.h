@@ -7,21 +7,21 @@
 
 #include "lib/binaryheap.h"
 
-#include "match.h"
-#include "walk.h"
+#include "index_walk.h"
+#include "sort_entry.h"
 
-typedef struct Stream Stream;
+typedef struct KeyRange KeyRange;
 
-/* A walk whose streams are each in the order of the page */
+/* An index walk whose key ranges are each in the order of the page */
 typedef struct Merge
 {
-	IndexScan *scan;
-	Walk walk;
-	Stream *streams;
+	DirectScan *scan;
+	IndexWalk walk;
+	KeyRange *ranges;
 	int nstarted;
-	int reading;   /* a stream, or -1 */
+	int reading;   /* a range, or -1 */
 	int64 nread;   /* matches */
-	int most_read; /* of a stream at once */
+	int most_read; /* of a range at once */
 	binaryheap *heap;
 	int64 skipped;
 	int64 found;           /* of the page's rows */

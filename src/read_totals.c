@@ -115,8 +115,9 @@ totals_may_answer(const Request *request)
 		 (batch->rd_rel->relkind == RELKIND_RELATION && !has_subclass(RelationGetRelid(batch)) &&
 		  !has_superclass(RelationGetRelid(batch)))) &&
 		totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
-		direct_policy_obstacle(batch, BATCH_POLICY) == NULL &&
-		direct_policy_obstacle(totals, BATCH_POLICY) == NULL && may_select(request, batch, totals);
+		direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
+		direct_policy_fallback_reason(totals, BATCH_POLICY) == NULL &&
+		may_select(request, batch, totals);
 	table_close(totals, NoLock);
 	table_close(batch, NoLock);
 	return may_answer;
@@ -220,7 +221,7 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 static Datum *
 sorted_list(const FilterValue *list, Oid type, int *count)
 {
-	Condition condition;
+	Qual qual;
 	Datum *values;
 	ArrayType *array = DatumGetArrayTypeP(list->value);
 	int16 length;
@@ -229,10 +230,10 @@ sorted_list(const FilterValue *list, Oid type, int *count)
 
 	get_typlenbyvalalign(type, &length, &byval, &align);
 	deconstruct_array(array, type, length, byval, align, &values, NULL, count);
-	init_condition(&condition, type);
-	restrict_to_list(&condition, values, *count);
-	*count = condition.nvalues;
-	return condition.values;
+	init_qual(&qual, type);
+	restrict_to_list(&qual, values, *count);
+	*count = qual.nvalues;
+	return qual.values;
 }
 
 /* What is read of the index on device and project */
@@ -327,11 +328,11 @@ sum_by_index(const Request *request, TotalSum *sum)
 {
 	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
-	const char *obstacle;
+	const char *reason;
 	TotalReader reader = {.sum = sum, .nprojects = -1};
 	AttrNumber key[2];
 
-	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, &obstacle);
+	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, &reason);
 	if (reader.table == NULL)
 		return false;
 	key[0] = direct_column(reader.table, "device_type", TEXTOID);

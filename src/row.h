@@ -16,6 +16,9 @@ typedef struct BatchRow
 	int64 job_counts[N_JOB_STATUSES];
 } BatchRow;
 
+/* Gets one row of a page, in order. What it allocates is gone when it returns. */
+typedef void (*BatchRowCallback)(const BatchRow *row, void *arg);
+
 extern ColumnId find_column(const char *name);
 extern Oid column_type_oid(ColumnType type);
 extern void fail_on_missing_counts(Datum batch_id);

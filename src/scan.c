@@ -22,7 +22,7 @@
 #include "plan.h"
 #include "read_totals.h"
 #include "scan.h"
-#include "scan_index.h"
+#include "direct_scan.h"
 #include "scan_sql.h"
 
 typedef enum ScanEngine
@@ -34,10 +34,10 @@ typedef enum ScanEngine
 
 static int engine = ENGINE_AUTO;
 
-struct Scan
+struct BatchScan
 {
 	const Request *request;
-	IndexScan *index_scan; /* NULL: SQL reads */
+	DirectScan *direct; /* NULL: SQL reads */
 };
 
 void
@@ -78,7 +78,7 @@ lookup_projects(const char *user_id)
 	require_table("project_member");
 	if (engine != ENGINE_SQL)
 	{
-		ArrayType *found = scan_index_projects(user_id);
+		ArrayType *found = direct_scan_projects(user_id);
 
 		if (found != NULL)
 			return found;
@@ -118,13 +118,13 @@ intersect_uuids(ArrayType *list, ArrayType *sorted)
 
 /* Says why batches are not read by indexes, to who has asked for that. */
 static void
-leave_to_sql(const char *obstacle)
+leave_to_sql(const char *reason)
 {
 	if (engine == ENGINE_INDEX)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s.%s\" cannot be read by its indexes", BATCHES_SCHEMA, "batch"),
-				 errdetail_internal("The obstacle: %s.", obstacle),
+				 errdetail_internal("Reason: %s.", reason),
 				 errhint("Set batches.scan to auto: SQL then reads what indexes cannot.")));
 }
 
@@ -181,59 +181,59 @@ check_job_counts(const Request *request)
 }
 
 /* Begins to read what a request asks for. */
-Scan *
+BatchScan *
 scan_begin(Request *request)
 {
-	Scan *scan = palloc0(sizeof(Scan));
-	const char *obstacle = NULL;
+	BatchScan *scan = palloc0(sizeof(BatchScan));
+	const char *reason = NULL;
 
 	restrict_to_viewer(request);
 	check_job_counts(request);
 	scan->request = request;
 	if (engine != ENGINE_SQL)
-		scan->index_scan = scan_index_begin(request, &obstacle);
-	if (obstacle != NULL)
-		leave_to_sql(obstacle);
+		scan->direct = direct_scan_begin(request, &reason);
+	if (reason != NULL)
+		leave_to_sql(reason);
 	return scan;
 }
 
 /* Without the rights, SQL says what is missing. */
 void
-scan_page(Scan *scan, BatchRowCallback callback, void *arg)
+scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 {
-	const char *obstacle;
+	const char *reason;
 
-	if (scan->index_scan != NULL && scan_index_may_page(scan->index_scan, &obstacle))
+	if (scan->direct != NULL && direct_scan_may_page(scan->direct, &reason))
 	{
-		if (scan_index_page(scan->index_scan, callback, arg))
+		if (direct_scan_page(scan->direct, callback, arg))
 			return;
 		leave_to_sql("no index has the order of the page, and to sort the rows takes more memory "
 					 "than work_mem");
 	}
-	else if (scan->index_scan != NULL && obstacle != NULL)
-		leave_to_sql(obstacle);
+	else if (scan->direct != NULL && reason != NULL)
+		leave_to_sql(reason);
 	scan_sql_page(scan->request, callback, arg);
 }
 
 /* What a page has told is not counted again; totals come before a count of the rows. */
 int64
-scan_count(Scan *scan)
+scan_count(BatchScan *scan)
 {
 	int64 count;
 
-	if (scan->index_scan != NULL && scan_index_knows_count(scan->index_scan, &count))
+	if (scan->direct != NULL && direct_scan_knows_count(scan->direct, &count))
 		return count;
 	if (totals_may_answer(scan->request) &&
 		count_by_totals(scan->request, engine != ENGINE_SQL, &count))
 		return count;
-	if (scan->index_scan != NULL && scan_index_may_count(scan->index_scan))
-		return scan_index_count(scan->index_scan);
+	if (scan->direct != NULL && direct_scan_may_count(scan->direct))
+		return direct_scan_count(scan->direct);
 	return scan_sql_count(scan->request);
 }
 
 void
-scan_end(Scan *scan)
+scan_end(BatchScan *scan)
 {
-	if (scan->index_scan != NULL)
-		scan_index_end(scan->index_scan);
+	if (scan->direct != NULL)
+		direct_scan_end(scan->direct);
 }

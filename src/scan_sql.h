@@ -6,7 +6,7 @@
 #define BATCHES_SCAN_SQL_H
 
 #include "plan.h"
-#include "scan.h"
+#include "filter.h"
 
 extern void scan_sql_page(const Request *request, BatchRowCallback callback, void *arg);
 extern int64 scan_sql_count(const Request *request);

@@ -14,7 +14,9 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/genam.h"
 #include "access/gin.h"
+#include "access/skey.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -29,6 +31,7 @@
 
 #include "estimate.h"
 #include "tag_walk.h"
+#include "work.h"
 
 /* How many tuples a page is taken to have before they were ever counted. */
 #define UNKNOWN_DENSITY 20
@@ -38,7 +41,7 @@ struct TagWalk
 	DirectTable *table;
 	Relation index;
 	Snapshot snapshot;
-	Condition *tag;
+	Qual *tag;
 	int64 find_work; /* what finding them may take; 0: not asked for */
 
 	/*
@@ -84,7 +87,7 @@ find_index(DirectTable *table, AttrNumber column)
 
 /* Prepares a walk over what has a tag, or returns NULL without an index for it. */
 TagWalk *
-tag_walk_init(DirectTable *table, Condition *tag)
+tag_walk_init(DirectTable *table, Qual *tag)
 {
 	Relation index = find_index(table, tag->columns[table->source]);
 	TagWalk *walk;

@@ -5,13 +5,16 @@
 #ifndef BATCHES_TAG_WALK_H
 #define BATCHES_TAG_WALK_H
 
-#include "walk.h"
+#include "qual.h"
 
-extern TagWalk *tag_walk_init(DirectTable *table, Condition *tag);
+typedef struct TagWalk TagWalk;
+
+extern TagWalk *tag_walk_init(DirectTable *table, Qual *tag);
 extern int64 tag_walk_find_work(TagWalk *walk);
 extern void tag_walk_find(TagWalk *walk);
 extern bool tag_walk_has_found(const TagWalk *walk);
 extern bool tag_walk_is_exact(const TagWalk *walk);
+extern bool tag_walk_has(const TagWalk *walk, ItemPointer tid);
 extern int64 tag_walk_count(const TagWalk *walk);
 extern BlockNumber tag_walk_blocks(const TagWalk *walk);
 extern void tag_walk_rewind(TagWalk *walk);

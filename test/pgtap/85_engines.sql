@@ -31,7 +31,7 @@ begin
   return answer;
 exception when object_not_in_prerequisite_state then
   get stacked diagnostics detail = pg_exception_detail;
-  if not mixed or detail !~ '^The obstacle: it has no (usable index|index on project and batch)\.$' then
+  if not mixed or detail !~ '^Reason: it has no (usable index|index on project and batch)\.$' then
     raise;
   end if;
   set local batches.scan = auto;
@@ -75,7 +75,7 @@ begin
 end $$;
 
 -- Why batches cannot be read by indexes, or null.
-create function pg_temp.obstacle() returns text language plpgsql as $$
+create function pg_temp.fallback_reason() returns text language plpgsql as $$
 declare
   previous constant text := current_setting('batches.scan');
   detail text;
@@ -95,12 +95,12 @@ end $$;
 -- SQL reads, silently, and an engine chosen by hand says why it does not.
 create function pg_temp.left_to_sql(expected text, what text) returns setof text language plpgsql as $$
 begin
-  return next is(pg_temp.obstacle(), 'The obstacle: ' || expected || '.', what || ' is an obstacle');
+  return next is(pg_temp.fallback_reason(), 'Reason: ' || expected || '.', what || ' is a reason to read by SQL');
   return next is(md5(pg_temp.answer('auto')), md5(pg_temp.answer('sql')), what || ' leaves the batches to SQL');
 end $$;
 
 select is(current_setting('batches.scan'), 'auto', 'either engine reads by default');
-select is(pg_temp.obstacle(), null, 'the tables as they are made are read by indexes');
+select is(pg_temp.fallback_reason(), null, 'the tables as they are made are read by indexes');
 select pg_temp.same('both engines answer the same');
 select isnt(pg_temp.answer('index'), '', 'and answer something');
 set local batches.user_id = 'ann';
@@ -153,13 +153,13 @@ savepoint s;
 alter table batches.batch add column note text default 'x';
 select pg_temp.same('a new column changes nothing');
 alter table batches.batch drop column note, drop column webhook, drop column status;
-select is(pg_temp.obstacle(), 'The obstacle: column "status" of "batch" is not as batches.create_tables() makes it.',
-          'a column that is missing is an obstacle');
+select is(pg_temp.fallback_reason(), 'Reason: column "status" of "batch" is not as batches.create_tables() makes it.',
+          'a column that is missing is a reason to read by SQL');
 alter table batches.batch add column webhook text, add column status batches.batch_status not null default 'DONE';
 select pg_temp.same('columns that come back are found at their new place', 'mixed');
 alter table batches.batch alter column webhook type varchar;
-select is(pg_temp.obstacle(), 'The obstacle: column "webhook" of "batch" is not as batches.create_tables() makes it.',
-          'a column of another type is an obstacle');
+select is(pg_temp.fallback_reason(), 'Reason: column "webhook" of "batch" is not as batches.create_tables() makes it.',
+          'a column of another type is a reason to read by SQL');
 rollback to s;
 do $$ begin
   alter table batches.batch drop column webhook;
@@ -170,8 +170,8 @@ do $$ begin
     update batches.batch set webhook = device_type;
   end if;
 end $$;
-select is(pg_temp.obstacle() = 'The obstacle: column "webhook" of "batch" is not as batches.create_tables() makes it.',
-          case when current_setting('server_version_num')::int >= 180000 then true end, 'a virtual column is an obstacle, a stored one is not');
+select is(pg_temp.fallback_reason() = 'Reason: column "webhook" of "batch" is not as batches.create_tables() makes it.',
+          case when current_setting('server_version_num')::int >= 180000 then true end, 'a virtual column is a reason to read by SQL, a stored one is not');
 select is((select count(*) from batches.list_batches() where webhook = device_type), 100::bigint, 'and listed either way');
 rollback to s;
 alter table batches.batch alter column device_type type text collate "de-x-icu";
@@ -180,8 +180,8 @@ rollback to s;
 create collation pg_temp.any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 drop index batches.batch_listing_idx;
 alter table batches.batch alter column device_type type text collate pg_temp.any_case;
-select is(pg_temp.obstacle(), 'The obstacle: column "device_type" of "batch" is not as batches.create_tables() makes it.',
-          'a collation that is not deterministic is an obstacle');
+select is(pg_temp.fallback_reason(), 'Reason: column "device_type" of "batch" is not as batches.create_tables() makes it.',
+          'a collation that is not deterministic is a reason to read by SQL');
 rollback to s;
 
 -- Nulls
@@ -217,7 +217,7 @@ alter table batches.batch rename to stored_batch;
 create foreign data wrapper batches_test;
 create server batches_test foreign data wrapper batches_test;
 create foreign table batches.batch (id uuid) server batches_test;
-select is(pg_temp.obstacle(), 'The obstacle: it is not an ordinary table.', 'a foreign table is an obstacle');
+select is(pg_temp.fallback_reason(), 'Reason: it is not an ordinary table.', 'a foreign table is a reason to read by SQL');
 rollback to s;
 set local allow_system_table_mods = on;
 create table pg_catalog.pg_dist_partition ();
@@ -255,14 +255,14 @@ grant select on batches.batch to batches_test_reader;
 
 -- Row-level security
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), null, 'the policies as they are made are no obstacle');
+select is(pg_temp.fallback_reason(), null, 'the policies as they are made are no reason to read by SQL');
 select pg_temp.same('both engines answer a user with row-level security the same');
 select is(batches.count_batches(), (select count(*) from batches.batch), 'which is what the user sees');
 set local batches.scan = auto;
 reset role;
 set local batches.user_id = '';
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), 'The obstacle: row-level security applies, and there is no authenticated user.',
+select is(pg_temp.fallback_reason(), 'Reason: row-level security applies, and there is no authenticated user.',
           'nobody''s rows are left to SQL');
 reset role;
 set local batches.user_id = 'ann';
@@ -273,12 +273,12 @@ savepoint s;
 alter table batches.project_member add column role text;
 alter table batches.batch add column note text;
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), null, 'the policies of tables with a new column are no obstacle');
+select is(pg_temp.fallback_reason(), null, 'the policies of tables with a new column are no reason to read by SQL');
 reset role;
 alter table batches.batch rename project_id to old_project_id;
 alter table batches.batch add column project_id uuid not null default pg_temp.p(1);
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+select is(pg_temp.fallback_reason(), 'Reason: it has policies of row-level security beyond its own.',
           'a policy on another column of that name before is none of ours');
 reset role;
 rollback to s;
@@ -304,18 +304,18 @@ rollback to s;
 create policy others on batches.batch as restrictive for select to pg_monitor using (false);
 create policy writers on batches.batch for update using (true);
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), null, 'policies for other roles and commands are no obstacle');
+select is(pg_temp.fallback_reason(), null, 'policies for other roles and commands are no reason to read by SQL');
 reset role;
 grant pg_monitor to batches_test_reader;
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+select is(pg_temp.fallback_reason(), 'Reason: it has policies of row-level security beyond its own.',
           'a policy for a role that the role belongs to is one');
 select is(batches.count_batches(), 0::bigint, 'and holds');
 reset role;
 rollback to s;
 alter policy member_of_project on batches.batch using (status = 'DONE');
 set local role batches_test_reader;
-select is(pg_temp.obstacle(), 'The obstacle: it has policies of row-level security beyond its own.',
+select is(pg_temp.fallback_reason(), 'Reason: it has policies of row-level security beyond its own.',
           'a policy of our name and another sense is none of ours');
 reset role;
 rollback to s;

@@ -1,9 +1,9 @@
 /*
- * condition.h
+ * qual.h
  *		What a filter asks of a table's column.
  */
-#ifndef BATCHES_CONDITION_H
-#define BATCHES_CONDITION_H
+#ifndef BATCHES_QUAL_H
+#define BATCHES_QUAL_H
 
 #include "access/attnum.h"
 #include "executor/tuptable.h"
@@ -12,7 +12,7 @@
 #include "direct.h"
 
 /* All that is given must hold; it never does of a null. */
-typedef struct Condition
+typedef struct Qual
 {
 	AttrNumber columns[N_SOURCES]; /* of each table that has it */
 	Oid type;
@@ -29,18 +29,18 @@ typedef struct Condition
 	Datum upper;
 	bool has_element; /* of the column's text array */
 	Datum element;
-} Condition;
+} Qual;
 
-extern void init_condition(Condition *condition, Oid type);
-extern void restrict_to_list(Condition *condition, Datum *values, int nvalues);
-extern void restrict_to_lower(Condition *condition, Datum lower);
-extern void restrict_to_upper(Condition *condition, Datum upper);
-extern void restrict_to_element(Condition *condition, Datum element);
-extern bool normalize_condition(Condition *condition);
-extern int compare_values(Condition *condition, Datum a, Datum b);
-extern bool condition_holds(Condition *condition, Datum value, bool isnull);
-extern bool conditions_hold(Condition **conditions, int nconditions, Source source,
-							TupleTableSlot *slot, MemoryContext context);
+extern void init_qual(Qual *qual, Oid type);
+extern void restrict_to_list(Qual *qual, Datum *values, int nvalues);
+extern void restrict_to_lower(Qual *qual, Datum lower);
+extern void restrict_to_upper(Qual *qual, Datum upper);
+extern void restrict_to_element(Qual *qual, Datum element);
+extern bool normalize_qual(Qual *qual);
+extern int compare_values(Qual *qual, Datum a, Datum b);
+extern bool qual_holds(Qual *qual, Datum value, bool isnull);
+extern bool quals_hold(Qual **quals, int nquals, Source source, TupleTableSlot *slot,
+					   MemoryContext context);
 extern void prepare_order(SortSupport order, Oid type, bool descending);
 
-#endif /* BATCHES_CONDITION_H */
+#endif /* BATCHES_QUAL_H */

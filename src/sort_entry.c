@@ -1,6 +1,6 @@
 /*
- * match.c
- *		Rows that match a request, as far as ordering them takes.
+ * sort_entry.c
+ *		Rows that match a request, as far as sorting them takes.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -8,40 +8,41 @@
 #include "miscadmin.h"
 #include "utils/datum.h"
 
-#include "match.h"
+#include "job_counts.h"
+#include "sort_entry.h"
 
 /* The index of a table by which rows are found by project and id. */
 DirectIndex *
-scan_key(IndexScan *scan, Source source)
+scan_key(DirectScan *scan, Source source)
 {
 	return direct_key(scan->tables[source], scan->columns[source][COLUMN_PROJECT_ID],
 					  scan->columns[source][COLUMN_ID]);
 }
 
 /*
- * Joins the rows of the other table with those of one, by project and id. The conditions
+ * Joins the rows of the other table with those of one, by project and id. The quals
  * are those on columns that only the other one has.
  */
 KeyJoin *
-new_join(IndexScan *scan, Source source)
+new_join(DirectScan *scan, Source source)
 {
 	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 	KeyJoin *join = palloc0(sizeof(KeyJoin));
 
 	join->table = scan->tables[other];
 	join->key = scan_key(scan, other);
-	join->conditions = palloc(sizeof(Condition *) * (scan->nconditions + 1));
-	for (int i = 0; i < scan->nconditions; i++)
-		if (scan->conditions[i].columns[source] == InvalidAttrNumber)
-			join->conditions[join->nconditions++] = &scan->conditions[i];
+	join->quals = palloc(sizeof(Qual *) * (scan->nquals + 1));
+	for (int i = 0; i < scan->nquals; i++)
+		if (scan->quals[i].columns[source] == InvalidAttrNumber)
+			join->quals[join->nquals++] = &scan->quals[i];
 	return join;
 }
 
 /* For how many matches there is memory, but for the keys of some types. */
 int64
-most_matches(void)
+most_sort_entries(void)
 {
-	return work_mem * INT64CONST(1024) / sizeof(Match);
+	return work_mem * INT64CONST(1024) / sizeof(SortEntry);
 }
 
 /* For how many tuples there is memory to keep where they are. */
@@ -52,13 +53,13 @@ most_tids(void)
 }
 
 int
-compare_keys(IndexScan *scan, const Match *a, const Match *b)
+compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 {
 	return ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
 }
 
 int
-compare_matches(IndexScan *scan, const Match *a, const Match *b)
+compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 {
 	int order = compare_keys(scan, a, b);
 
@@ -68,10 +69,10 @@ compare_matches(IndexScan *scan, const Match *a, const Match *b)
 							   &scan->id_order);
 }
 
-#define ST_SORT sort_matches
-#define ST_ELEMENT_TYPE Match
-#define ST_COMPARE_ARG_TYPE IndexScan
-#define ST_COMPARE(a, b, scan) compare_matches(scan, a, b)
+#define ST_SORT sort_entries
+#define ST_ELEMENT_TYPE SortEntry
+#define ST_COMPARE_ARG_TYPE DirectScan
+#define ST_COMPARE(a, b, scan) compare_sort_entries(scan, a, b)
 #define ST_SCOPE
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
@@ -93,28 +94,28 @@ fetched_value(const Fetch *fetch, ColumnId column, bool *isnull)
  * known from its key.
  */
 Datum
-match_value(Walk *walk, const Fetch *fetch, ColumnId column, bool *isnull)
+row_value(IndexWalk *walk, const Fetch *fetch, ColumnId column, bool *isnull)
 {
 	*isnull = false;
-	if (column == COLUMN_JOBS_COUNT && walk->job_counts != NULL)
+	if (column == COLUMN_JOBS_COUNT && walk->filter != NULL)
 	{
 		bool id_isnull;
 
 		if (fetch == NULL)
-			return Int32GetDatum(walk->jobs_count);
+			return Int32GetDatum(job_counts_last(walk));
 		/* Other entries have been read since. */
-		return Int32GetDatum(job_counts_of(
-			walk->job_counts, DatumGetUUIDP(fetched_value(fetch, COLUMN_PROJECT_ID, isnull)),
-			DatumGetUUIDP(fetched_value(fetch, COLUMN_ID, &id_isnull)), PG_INT64_MAX, &walk->work));
+		return Int32GetDatum(
+			job_counts_of(walk, DatumGetUUIDP(fetched_value(fetch, COLUMN_PROJECT_ID, isnull)),
+						  DatumGetUUIDP(fetched_value(fetch, COLUMN_ID, &id_isnull))));
 	}
 	if (fetch != NULL)
 		return fetched_value(fetch, column, isnull);
-	return walk_value(walk, walk->table->columns[column], isnull);
+	return index_walk_value(walk, walk->table->columns[column], isnull);
 }
 
 /* The keys of "complete" are those of "open", turned round. */
 void
-set_match_key(IndexScan *scan, Match *match, Datum key, bool isnull)
+set_sort_key(DirectScan *scan, SortEntry *match, Datum key, bool isnull)
 {
 	match->key = key;
 	match->isnull = isnull;
@@ -123,7 +124,7 @@ set_match_key(IndexScan *scan, Match *match, Datum key, bool isnull)
 }
 
 void
-set_match_place(Match *match, Datum id, const ItemPointerData *tid)
+set_sort_place(SortEntry *match, Datum id, const ItemPointerData *tid)
 {
 	match->id = *DatumGetUUIDP(id);
 	match->tid = *tid;
@@ -131,14 +132,14 @@ set_match_place(Match *match, Datum id, const ItemPointerData *tid)
 
 /* Gives a match a key of its own. */
 void
-keep_key(IndexScan *scan, Match *match)
+keep_key(DirectScan *scan, SortEntry *match)
 {
 	if (!match->isnull)
 		match->key = datumCopy(match->key, scan->key_byval, scan->key_length);
 }
 
 void
-free_key(IndexScan *scan, Match *match)
+free_key(DirectScan *scan, SortEntry *match)
 {
 	if (!match->isnull && !scan->key_byval)
 		pfree(DatumGetPointer(match->key));

@@ -1,8 +1,8 @@
 /*
- * scan_index.c
+ * direct_scan.c
  *		Reads batches by indexes, without planner and executor.
  *
- * What a request asks for is put into conditions on the table's columns; race.c finds
+ * What a request asks for is put into quals on the table's columns; paths.c finds
  * the rows, and here those of the page are fetched.
  */
 #include "postgres.h"
@@ -20,8 +20,8 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
-#include "race.h"
-#include "scan_index.h"
+#include "paths.h"
+#include "direct_scan.h"
 
 /*
  * Pages and counts
@@ -35,7 +35,7 @@
 
 typedef struct PageReader
 {
-	IndexScan *scan;
+	DirectScan *scan;
 	Fetch fetches[N_SOURCES];
 	Source found; /* the table whose tuples were found */
 	int nrows;
@@ -47,7 +47,7 @@ typedef struct PageReader
 } PageReader;
 
 static PageReader *
-begin_rows(IndexScan *scan, Source found)
+begin_rows(DirectScan *scan, Source found)
 {
 	PageReader *reader = palloc0(sizeof(PageReader));
 
@@ -104,7 +104,7 @@ take_other(const BatchKey *key, const ItemPointerData *tid, void *arg)
 static void
 read_row(PageReader *reader, BatchRow *row)
 {
-	IndexScan *scan = reader->scan;
+	DirectScan *scan = reader->scan;
 
 	for (int i = 0; i < N_SOURCES; i++)
 		slot_getallattrs(reader->slots[i]);
@@ -193,46 +193,46 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 
 /* Reads a page; returns false, and has read nothing, if that takes more memory than there is. */
 bool
-scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
+direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 {
 	const Request *request = scan->request;
 	MemoryContext previous;
 	PageReader *reader;
-	Race race;
+	PathSet paths;
 	Merge *merge;
-	Gather *gather;
+	Collection *collection;
 	bool complete;
 
 	if (scan->matches_nothing)
 		return true;
 	previous = MemoryContextSwitchTo(scan->context);
-	race_begin(&race, scan, true);
-	if (!race_run(&race))
+	paths_begin(&paths, scan, true);
+	if (!paths_run(&paths))
 	{
 		MemoryContextSwitchTo(previous);
 		return false;
 	}
-	merge = race.merge;
-	gather = race.gather;
-	reader = begin_rows(scan, race_source(&race));
+	merge = paths.merge;
+	collection = paths.collection;
+	reader = begin_rows(scan, paths_source(&paths));
 	if (merge == NULL)
-		gather_sort(gather);
+		collect_sort(collection);
 	do
 	{
 		complete = merge == NULL || merge->complete;
 		if (complete)
 		{
 			/* Who has read all that matches knows how much that is. */
-			scan->total = merge != NULL ? merge_total(merge) : gather->count;
+			scan->total = merge != NULL ? merge_total(merge) : collection->count;
 			/* What an index has pinned keeps vacuum waiting: not while the rows are rendered. */
-			race_end(&race);
+			paths_end(&paths);
 		}
 		if (merge != NULL)
 			for (int64 i = 0; i < merge->ntids; i++)
 				read_tuple(reader, merge->tids[i], callback, arg);
 		else
-			for (int64 i = request->offset; i < gather->nmatches; i++)
-				read_tuple(reader, gather->matches[i].tid, callback, arg);
+			for (int64 i = request->offset; i < collection->nsort_entries; i++)
+				read_tuple(reader, collection->sort_entries[i].tid, callback, arg);
 		flush_rows(reader, callback, arg);
 		if (!complete)
 		{
@@ -247,59 +247,59 @@ scan_index_page(IndexScan *scan, BatchRowCallback callback, void *arg)
 
 /* Whether it is known how many rows match: none can, or all were read. */
 bool
-scan_index_knows_count(IndexScan *scan, int64 *count)
+direct_scan_knows_count(DirectScan *scan, int64 *count)
 {
 	*count = scan->matches_nothing ? 0 : scan->total;
 	return *count >= 0;
 }
 
 int64
-scan_index_count(IndexScan *scan)
+direct_scan_count(DirectScan *scan)
 {
 	MemoryContext previous;
-	Race race;
+	PathSet paths;
 
 	previous = MemoryContextSwitchTo(scan->context);
-	race_begin(&race, scan, false);
-	if (!race_run(&race))
+	paths_begin(&paths, scan, false);
+	if (!paths_run(&paths))
 		elog(ERROR, "batches cannot be counted");
-	race_end(&race);
+	paths_end(&paths);
 	MemoryContextSwitchTo(previous);
-	return race.gather->count;
+	return paths.collection->count;
 }
 
 /*
  * Requests
  */
 
-static Condition *
-new_condition(IndexScan *scan, Oid type)
+static Qual *
+new_qual(DirectScan *scan, Oid type)
 {
-	Condition *condition = &scan->conditions[scan->nconditions++];
+	Qual *qual = &scan->quals[scan->nquals++];
 
-	init_condition(condition, type);
-	return condition;
+	init_qual(qual, type);
+	return qual;
 }
 
-/* The condition on a column, a new one if there is none. */
-static Condition *
-condition_on(IndexScan *scan, ColumnId column)
+/* The qual on a column, a new one if there is none. */
+static Qual *
+qual_on(DirectScan *scan, ColumnId column)
 {
 	Source source = batch_columns[column].is_job_count ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 	AttrNumber attribute = scan->columns[source][column];
-	Condition *condition;
+	Qual *qual;
 
-	for (int i = 0; i < scan->nconditions; i++)
-		if (scan->conditions[i].columns[source] == attribute)
-			return &scan->conditions[i];
-	condition = new_condition(scan, column_type_oid(batch_columns[column].type));
+	for (int i = 0; i < scan->nquals; i++)
+		if (scan->quals[i].columns[source] == attribute)
+			return &scan->quals[i];
+	qual = new_qual(scan, column_type_oid(batch_columns[column].type));
 	for (int i = 0; i < N_SOURCES; i++)
-		condition->columns[i] = scan->columns[i][column];
-	return condition;
+		qual->columns[i] = scan->columns[i][column];
+	return qual;
 }
 
 static void
-add_list(Condition *condition, ArrayType *list)
+add_list(Qual *qual, ArrayType *list)
 {
 	Datum *values;
 	int nvalues;
@@ -309,16 +309,16 @@ add_list(Condition *condition, ArrayType *list)
 
 	get_typlenbyvalalign(ARR_ELEMTYPE(list), &length, &byval, &align);
 	deconstruct_array(list, ARR_ELEMTYPE(list), length, byval, align, &values, NULL, &nvalues);
-	restrict_to_list(condition, values, nvalues);
+	restrict_to_list(qual, values, nvalues);
 }
 
 /* A bound on a column of type integer or timestamp. Returns false if no value can meet it. */
 static bool
-add_bound(Condition *condition, const Parameter *parameter, Datum value)
+add_bound(Qual *qual, const Parameter *parameter, Datum value)
 {
 	bool lower = parameter->comparison == COMPARE_AT_LEAST;
 
-	if (condition->type == INT4OID)
+	if (qual->type == INT4OID)
 	{
 		int64 bound = DatumGetInt64(value);
 
@@ -327,17 +327,17 @@ add_bound(Condition *condition, const Parameter *parameter, Datum value)
 		value = Int32GetDatum((int32) Max(Min(bound, PG_INT32_MAX), PG_INT32_MIN));
 	}
 	if (lower)
-		restrict_to_lower(condition, value);
+		restrict_to_lower(qual, value);
 	else
-		restrict_to_upper(condition, value);
+		restrict_to_upper(qual, value);
 	return true;
 }
 
 /* What a filter asks of its column. Returns false if no value can meet it. */
 static bool
-add_filter(IndexScan *scan, const Parameter *parameter, const FilterValue *filter)
+add_filter(DirectScan *scan, const Parameter *parameter, const FilterValue *filter)
 {
-	Condition *condition = condition_on(scan, parameter->column);
+	Qual *qual = qual_on(scan, parameter->column);
 
 	switch (parameter->comparison)
 	{
@@ -348,21 +348,21 @@ add_filter(IndexScan *scan, const Parameter *parameter, const FilterValue *filte
 			values[0] = filter->value;
 			if (parameter->column == COLUMN_COMPLETE)
 				values[0] = BoolGetDatum(!DatumGetBool(filter->value));
-			restrict_to_list(condition, values, 1);
+			restrict_to_list(qual, values, 1);
 			return true;
 		}
 		case COMPARE_IN:
-			add_list(condition, DatumGetArrayTypeP(filter->value));
+			add_list(qual, DatumGetArrayTypeP(filter->value));
 			return true;
 		case COMPARE_AT_LEAST:
 		case COMPARE_AT_MOST:
-			return add_bound(condition, parameter, filter->value);
+			return add_bound(qual, parameter, filter->value);
 		case COMPARE_HAS:
-			restrict_to_element(condition, filter->value);
+			restrict_to_element(qual, filter->value);
 			return true;
 		case COMPARE_STARTS_WITH:
-			restrict_to_lower(condition, UUIDPGetDatum(&scan->request->first_id));
-			restrict_to_upper(condition, UUIDPGetDatum(&scan->request->last_id));
+			restrict_to_lower(qual, UUIDPGetDatum(&scan->request->first_id));
+			restrict_to_upper(qual, UUIDPGetDatum(&scan->request->last_id));
 			return true;
 		default:
 			elog(ERROR, "parameter \"%s\" is not a filter", parameter->name);
@@ -374,10 +374,10 @@ add_filter(IndexScan *scan, const Parameter *parameter, const FilterValue *filte
  * the same unless the numbers are large.
  */
 static void
-add_size_class(IndexScan *scan)
+add_size_class(DirectScan *scan)
 {
-	Condition *jobs = condition_on(scan, COLUMN_JOBS_COUNT);
-	Condition *class;
+	Qual *jobs = qual_on(scan, COLUMN_JOBS_COUNT);
+	Qual *class;
 	int32 lower = jobs->has_lower ? DatumGetInt32(jobs->lower) : 0;
 	int32 upper = jobs->has_upper ? DatumGetInt32(jobs->upper) : 0;
 
@@ -386,14 +386,14 @@ add_size_class(IndexScan *scan)
 		scan->matches_nothing = true;
 		return;
 	}
-	class = lower < EXACT_SIZE_CLASSES && upper < EXACT_SIZE_CLASSES ? jobs
-																	 : new_condition(scan, INT2OID);
+	class =
+		lower < EXACT_SIZE_CLASSES && upper < EXACT_SIZE_CLASSES ? jobs : new_qual(scan, INT2OID);
 	if (class == jobs)
 	{
 		bool has_lower = jobs->has_lower;
 		bool has_upper = jobs->has_upper;
 
-		init_condition(class, INT2OID);
+		init_qual(class, INT2OID);
 		class->has_lower = has_lower;
 		class->has_upper = has_upper;
 	}
@@ -408,7 +408,7 @@ add_size_class(IndexScan *scan)
 }
 
 static void
-add_filters(IndexScan *scan)
+add_filters(DirectScan *scan)
 {
 	bool bounds_jobs = false;
 
@@ -420,8 +420,8 @@ add_filters(IndexScan *scan)
 			scan->matches_nothing = true;
 		bounds_jobs |= batch_columns[parameters[id].column].is_job_count;
 	}
-	for (int i = 0; i < scan->nconditions; i++)
-		if (!normalize_condition(&scan->conditions[i]))
+	for (int i = 0; i < scan->nquals; i++)
+		if (!normalize_qual(&scan->quals[i]))
 			scan->matches_nothing = true;
 	if (bounds_jobs && !scan->matches_nothing)
 		add_size_class(scan);
@@ -436,7 +436,7 @@ other_column(const char *table, const char *name)
 
 /* Finds the columns of "batch". Returns why one cannot be read, or NULL. */
 static const char *
-find_batch_columns(IndexScan *scan)
+find_batch_columns(DirectScan *scan)
 {
 	DirectTable *table = scan->tables[SOURCE_BATCH];
 
@@ -463,7 +463,7 @@ find_batch_columns(IndexScan *scan)
 
 /* The same for "batch_job_count". */
 static const char *
-find_job_count_columns(IndexScan *scan)
+find_job_count_columns(DirectScan *scan)
 {
 	DirectTable *table = scan->tables[SOURCE_JOB_COUNT];
 	AttrNumber *columns = scan->columns[SOURCE_JOB_COUNT];
@@ -499,23 +499,23 @@ find_job_count_columns(IndexScan *scan)
 
 /* Opens one of the tables, but for its indexes. Returns why it cannot be read, or NULL. */
 static const char *
-open_table(IndexScan *scan, Source source)
+open_table(DirectScan *scan, Source source)
 {
 	const char *name = source == SOURCE_BATCH ? "batch" : JOB_COUNT_TABLE;
-	const char *obstacle;
+	const char *reason;
 
 	require_table(name);
-	scan->tables[source] = direct_open(name, BATCH_POLICY, &obstacle);
-	if (obstacle != NULL)
-		return obstacle;
+	scan->tables[source] = direct_open(name, BATCH_POLICY, &reason);
+	if (reason != NULL)
+		return reason;
 	return source == SOURCE_BATCH ? find_batch_columns(scan) : find_job_count_columns(scan);
 }
 
 typedef struct IndexWish
 {
-	const IndexScan *scan;
+	const DirectScan *scan;
 	Source source;
-	bool any; /* one that has all columns of the conditions was found */
+	bool any; /* one that has all columns of the quals was found */
 } IndexWish;
 
 /*
@@ -527,9 +527,9 @@ static bool
 is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
 {
 	IndexWish *wish = arg;
-	const IndexScan *scan = wish->scan;
+	const DirectScan *scan = wish->scan;
 	const AttrNumber *table_columns = scan->columns[wish->source];
-	bool has_all = scan->nconditions > 0 || !wish->any;
+	bool has_all = scan->nquals > 0 || !wish->any;
 
 	if (wish->source == SOURCE_JOB_COUNT || scan->uses_job_counts)
 		if (nkeys >= 2 && columns[0] == table_columns[COLUMN_PROJECT_ID] &&
@@ -540,9 +540,9 @@ is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
 	if (columns[0] == table_columns[scan->request->order_by] ||
 		(wish->source == SOURCE_JOB_COUNT && columns[0] == scan->size_class_column))
 		return true;
-	for (int i = 0; i < scan->nconditions; i++)
+	for (int i = 0; i < scan->nquals; i++)
 	{
-		AttrNumber column = scan->conditions[i].columns[wish->source];
+		AttrNumber column = scan->quals[i].columns[wish->source];
 		bool has = false;
 
 		if (column == columns[0])
@@ -556,7 +556,7 @@ is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
 }
 
 static const char *
-open_indexes(IndexScan *scan, Source source)
+open_indexes(DirectScan *scan, Source source)
 {
 	IndexWish wish = {.scan = scan, .source = source};
 	DirectTable *table = scan->tables[source];
@@ -573,7 +573,7 @@ open_indexes(IndexScan *scan, Source source)
 }
 
 static void
-prepare_page(IndexScan *scan)
+prepare_page(DirectScan *scan)
 {
 	const Request *request = scan->request;
 	Oid type = column_type_oid(batch_columns[request->order_by].type);
@@ -587,7 +587,7 @@ prepare_page(IndexScan *scan)
 }
 
 static void
-close_tables(IndexScan *scan)
+close_tables(DirectScan *scan)
 {
 	for (int i = 0; i < N_SOURCES; i++)
 		if (scan->tables[i] != NULL)
@@ -598,30 +598,30 @@ close_tables(IndexScan *scan)
  * Begins to read what a request asks for in the active snapshot, or returns NULL
  * and why that is left to SQL.
  */
-IndexScan *
-scan_index_begin(const Request *request, const char **obstacle)
+DirectScan *
+direct_scan_begin(const Request *request, const char **reason)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches index scan", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext previous = MemoryContextSwitchTo(context);
-	IndexScan *scan = palloc0(sizeof(IndexScan));
+	DirectScan *scan = palloc0(sizeof(DirectScan));
 
 	scan->request = request;
 	scan->context = context;
 	scan->total = -1;
 	scan->snapshot = GetActiveSnapshot();
 	scan->uses_job_counts = uses_job_counts(request);
-	*obstacle = open_table(scan, SOURCE_BATCH);
-	if (*obstacle == NULL && scan->uses_job_counts)
-		*obstacle = open_table(scan, SOURCE_JOB_COUNT);
-	if (*obstacle == NULL)
+	*reason = open_table(scan, SOURCE_BATCH);
+	if (*reason == NULL && scan->uses_job_counts)
+		*reason = open_table(scan, SOURCE_JOB_COUNT);
+	if (*reason == NULL)
 	{
 		add_filters(scan);
-		for (int i = 0; i < N_SOURCES && *obstacle == NULL; i++)
+		for (int i = 0; i < N_SOURCES && *reason == NULL; i++)
 			if (scan->tables[i] != NULL)
-				*obstacle = open_indexes(scan, i);
+				*reason = open_indexes(scan, i);
 	}
-	if (*obstacle == NULL)
+	if (*reason == NULL)
 	{
 		scan->nblocks = RelationGetNumberOfBlocks(scan->tables[SOURCE_BATCH]->relation);
 		prepare_page(scan);
@@ -629,12 +629,12 @@ scan_index_begin(const Request *request, const char **obstacle)
 	else
 		close_tables(scan);
 	MemoryContextSwitchTo(previous);
-	return *obstacle == NULL ? scan : NULL;
+	return *reason == NULL ? scan : NULL;
 }
 
 /* Whether the role has the rights on the key and the number of jobs, and by status. */
 static bool
-may_select_job_counts(IndexScan *scan, bool by_status)
+may_select_job_counts(DirectScan *scan, bool by_status)
 {
 	const AttrNumber *own = scan->columns[SOURCE_JOB_COUNT];
 	Bitmapset *columns = bms_make_singleton(own[COLUMN_PROJECT_ID]);
@@ -652,20 +652,20 @@ may_select_job_counts(IndexScan *scan, bool by_status)
  * on all columns. If not, there may be a reason that SQL does not know.
  */
 bool
-scan_index_may_page(IndexScan *scan, const char **obstacle)
+direct_scan_may_page(DirectScan *scan, const char **reason)
 {
 	MemoryContext previous = MemoryContextSwitchTo(scan->context);
 	Bitmapset *columns = NULL;
 	bool may_select = false;
 
-	*obstacle = NULL;
+	*reason = NULL;
 	if (scan->tables[SOURCE_JOB_COUNT] == NULL)
 	{
-		*obstacle = open_table(scan, SOURCE_JOB_COUNT);
-		if (*obstacle == NULL)
-			*obstacle = open_indexes(scan, SOURCE_JOB_COUNT);
+		*reason = open_table(scan, SOURCE_JOB_COUNT);
+		if (*reason == NULL)
+			*reason = open_indexes(scan, SOURCE_JOB_COUNT);
 	}
-	if (*obstacle == NULL)
+	if (*reason == NULL)
 	{
 		for (int i = 0; i < N_COLUMNS; i++)
 			if (!batch_columns[i].is_job_count)
@@ -674,24 +674,24 @@ scan_index_may_page(IndexScan *scan, const char **obstacle)
 					 may_select_job_counts(scan, true);
 	}
 	MemoryContextSwitchTo(previous);
-	return *obstacle == NULL && may_select;
+	return *reason == NULL && may_select;
 }
 
 /* Whether the role has the rights on the columns of the filters. */
 bool
-scan_index_may_count(IndexScan *scan)
+direct_scan_may_count(DirectScan *scan)
 {
 	Bitmapset *columns = NULL;
 
-	for (int i = 0; i < scan->nconditions; i++)
-		if (scan->conditions[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
-			columns = bms_add_member(columns, scan->conditions[i].columns[SOURCE_BATCH]);
+	for (int i = 0; i < scan->nquals; i++)
+		if (scan->quals[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
+			columns = bms_add_member(columns, scan->quals[i].columns[SOURCE_BATCH]);
 	return direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
 		   (!scan->uses_job_counts || may_select_job_counts(scan, false));
 }
 
 void
-scan_index_end(IndexScan *scan)
+direct_scan_end(DirectScan *scan)
 {
 	close_tables(scan);
 	MemoryContextDelete(scan->context);
@@ -701,10 +701,10 @@ scan_index_end(IndexScan *scan)
  * The projects of a user, in order, or NULL if that is left to SQL.
  */
 ArrayType *
-scan_index_projects(const char *user_id)
+direct_scan_projects(const char *user_id)
 {
-	const char *obstacle;
-	DirectTable *table = direct_open("project_member", PROJECT_MEMBER_POLICY, &obstacle);
+	const char *reason;
+	DirectTable *table = direct_open("project_member", PROJECT_MEMBER_POLICY, &reason);
 	AttrNumber project_column;
 	AttrNumber user_column;
 	ArrayType *projects = NULL;
@@ -717,10 +717,10 @@ scan_index_projects(const char *user_id)
 	for (int i = 0; i < table->nindexes && projects == NULL; i++)
 	{
 		DirectIndex *index = &table->indexes[i];
-		Condition condition;
+		Qual qual;
 		Datum *user = palloc(sizeof(Datum));
 		ArrayBuildState *state;
-		Walk walk;
+		IndexWalk walk;
 
 		if (project_column == InvalidAttrNumber || user_column == InvalidAttrNumber ||
 			index->columns[0] != user_column || index->nkeys < 2 ||
@@ -728,22 +728,22 @@ scan_index_projects(const char *user_id)
 			!direct_may_select(table->relation,
 							   bms_add_member(bms_make_singleton(project_column), user_column)))
 			continue;
-		init_condition(&condition, TEXTOID);
-		condition.columns[table->source] = user_column;
+		init_qual(&qual, TEXTOID);
+		qual.columns[table->source] = user_column;
 		user[0] = CStringGetTextDatum(user_id);
-		restrict_to_list(&condition, user, 1);
-		walk_init(&walk, table, index, &condition, 1, &condition, NoMovementScanDirection);
+		restrict_to_list(&qual, user, 1);
+		index_walk_init(&walk, table, index, &qual, 1, &qual, NoMovementScanDirection);
 		state = initArrayResult(UUIDOID, CurrentMemoryContext, false);
-		walk_start_stream(&walk, 0);
-		while (walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
+		index_walk_start_range(&walk, 0);
+		while (index_walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
 		{
 			bool isnull;
-			Datum project = walk_value(&walk, project_column, &isnull);
+			Datum project = index_walk_value(&walk, project_column, &isnull);
 
 			if (!isnull)
 				accumArrayResult(state, project, false, UUIDOID, CurrentMemoryContext);
 		}
-		walk_end(&walk);
+		index_walk_end(&walk);
 		projects = DatumGetArrayTypeP(makeArrayResult(state, CurrentMemoryContext));
 	}
 	direct_close(table);

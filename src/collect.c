@@ -1,0 +1,479 @@
+/*
+ * collect.c
+ *		Collects all rows that match: counts them, or keeps the first ones of the order.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/memutils.h"
+
+#include "collect.h"
+#include "estimate.h"
+
+/* As ItemPointerCompare(), but inlined. */
+static inline int
+compare_tids(const ItemPointerData *a, const ItemPointerData *b)
+{
+	BlockNumber a_block = ItemPointerGetBlockNumberNoCheck(a);
+	BlockNumber b_block = ItemPointerGetBlockNumberNoCheck(b);
+
+	if (a_block != b_block)
+		return a_block < b_block ? -1 : 1;
+	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
+}
+
+#define ST_SORT sort_tids
+#define ST_ELEMENT_TYPE ItemPointerData
+#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Sorts the matches, and drops those behind the page. */
+void
+collect_sort(Collection *collection)
+{
+	DirectScan *scan = collection->scan;
+
+	sort_entries(collection->sort_entries, collection->nsort_entries, scan);
+	while (collection->nsort_entries > scan->wanted)
+		free_key(scan, &collection->sort_entries[--collection->nsort_entries]);
+	collection->full = collection->nsort_entries == scan->wanted;
+}
+
+static void
+keep_match(Collection *collection, bool fetched, ItemPointer tid)
+{
+	DirectScan *scan = collection->scan;
+	bool isnull;
+	bool id_isnull;
+	Datum key = row_value(&collection->walk, fetched ? &collection->fetch : NULL,
+						  scan->request->order_by, &isnull);
+	const SortEntry *last = collection->full ? &collection->sort_entries[scan->wanted - 1] : NULL;
+	SortEntry match;
+
+	/* For most rows behind the page's end, the key alone tells so. */
+	set_sort_key(scan, &match, key, isnull);
+	if (last != NULL && compare_keys(scan, &match, last) > 0)
+		return;
+	set_sort_place(
+		&match,
+		row_value(&collection->walk, fetched ? &collection->fetch : NULL, COLUMN_ID, &id_isnull),
+		tid);
+	if (last != NULL && compare_sort_entries(scan, &match, last) >= 0)
+		return;
+	if (collection->nsort_entries >= collection->size)
+	{
+		if (collection->nsort_entries / 2 >= scan->wanted)
+			collect_sort(collection);
+		else if (collection->size >= most_sort_entries())
+		{
+			collection->gave_up = true;
+			return;
+		}
+		else
+		{
+			collection->size =
+				collection->size == 0 ? 256 : Min(collection->size * 2, most_sort_entries());
+			if (collection->sort_entries == NULL)
+				collection->sort_entries = palloc(sizeof(SortEntry) * collection->size);
+			else
+				collection->sort_entries =
+					repalloc_huge(collection->sort_entries, sizeof(SortEntry) * collection->size);
+		}
+	}
+	keep_key(scan, &match);
+	collection->sort_entries[collection->nsort_entries++] = match;
+}
+
+static void
+take_match(Collection *collection, bool fetched, ItemPointer tid)
+{
+	collection->count++;
+	if (collection->keeps)
+		keep_match(collection, fetched, tid);
+}
+
+static void
+add_tid(Collection *collection, const ItemPointerData *tid)
+{
+	if (collection->ntids == collection->tids_size)
+	{
+		collection->tids_size = collection->tids_size == 0 ? 256 : collection->tids_size * 2;
+		if (collection->tids == NULL)
+			collection->tids = palloc(sizeof(ItemPointerData) * collection->tids_size);
+		else
+			collection->tids =
+				repalloc_huge(collection->tids, sizeof(ItemPointerData) * collection->tids_size);
+	}
+	collection->tids[collection->ntids++] = *tid;
+}
+
+/* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
+static bool
+fetch_tid(Collection *collection, ItemPointer tid)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (fetch_match(&collection->fetch, tid, collection->quals, collection->nquals))
+	{
+		if (collection->tags == NULL)
+			pgstat_count_heap_fetch(collection->walk.index->relation);
+		take_match(collection, true, tid);
+	}
+	return !collection->gave_up;
+}
+
+/* Fetches what was found, each page of the table once. Returns whether to go on. */
+static bool
+fetch_found(Collection *collection)
+{
+	sort_tids(collection->tids, collection->ntids);
+	for (int64 i = 0; i < collection->ntids; i++)
+		if (!fetch_tid(collection, &collection->tids[i]))
+			return false;
+	collection->ntids = 0;
+	return true;
+}
+
+/*
+ * Goes on with a collection that reads the index only. Tuples that are not all-visible are
+ * fetched last. Returns whether it is complete.
+ */
+bool
+collect_entries(Collection *collection, int64 work_limit)
+{
+	IndexWalk *walk = &collection->walk;
+
+	while (collection->range < walk->nranges)
+	{
+		if (!collection->started)
+			index_walk_start_range(walk, collection->range);
+		collection->started = true;
+		switch (index_walk_next_entry(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				collection->range++;
+				collection->started = false;
+				break;
+			case WALK_MATCH:
+				if (index_walk_is_visible(walk))
+					take_match(collection, false, &walk->tid);
+				else
+				{
+					if (collection->ntids == most_tids() && !fetch_found(collection))
+						return false;
+					walk->work += WORK_TUPLE;
+					add_tid(collection, &walk->tid);
+				}
+				if (collection->gave_up)
+					return false;
+				break;
+		}
+	}
+	return fetch_found(collection);
+}
+
+/* The work of fetching so many tuples in the order of their places. */
+int64
+fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks)
+{
+	int64 each = WORK_TUPLE + (fetch->join != NULL ? WORK_JOIN : 0);
+
+	return ntuples * each + nblocks * WORK_BLOCK;
+}
+
+/* Sorts the places found, and computes the work of fetching them. */
+static void
+set_known_work(Collection *collection)
+{
+	int64 nblocks = 0;
+
+	sort_tids(collection->tids, collection->ntids);
+	for (int64 i = 0; i < collection->ntids; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		nblocks += i == 0 || ItemPointerGetBlockNumber(&collection->tids[i]) !=
+								 ItemPointerGetBlockNumber(&collection->tids[i - 1]);
+	}
+	collection->sized = true;
+	collection->partial |= collection->range < collection->walk.nranges;
+	collection->known_work = fetch_work(&collection->fetch, collection->ntids, nblocks);
+}
+
+/* Whether all that matches has to be fetched. */
+bool
+collect_fetches(const Collection *collection)
+{
+	return collection->walk.needs_heap || collection->key != NULL;
+}
+
+static void
+add_key(Collection *collection)
+{
+	const AttrNumber *columns = collection->walk.table->columns;
+	bool isnull;
+	bool id_isnull;
+	Datum project_id = index_walk_value(&collection->walk, columns[COLUMN_PROJECT_ID], &isnull);
+	Datum id = index_walk_value(&collection->walk, columns[COLUMN_ID], &id_isnull);
+	BatchKey *key;
+
+	if (isnull || id_isnull)
+		return;
+	if (collection->nkeys == collection->keys_size)
+	{
+		collection->keys_size = collection->keys_size == 0 ? 256 : collection->keys_size * 2;
+		if (collection->keys == NULL)
+			collection->keys = palloc(sizeof(BatchKey) * collection->keys_size);
+		else
+			collection->keys =
+				repalloc_huge(collection->keys, sizeof(BatchKey) * collection->keys_size);
+	}
+	key = &collection->keys[collection->nkeys++];
+	key->project_id = *DatumGetUUIDP(project_id);
+	key->id = *DatumGetUUIDP(id);
+}
+
+/* A KeyCallback */
+static void
+add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *collection)
+{
+	add_tid(collection, tid);
+}
+
+/*
+ * Finds out where the tuples are that have to be fetched. Returns whether all are
+ * found, or as many as there is memory for.
+ */
+bool
+collect_find(Collection *collection, int64 work_limit)
+{
+	IndexWalk *walk = &collection->walk;
+	int64 most_keys = work_mem * INT64CONST(1024) / sizeof(BatchKey);
+
+	while (collection->range < walk->nranges && collection->ntids < most_tids() &&
+		   collection->nkeys < most_keys)
+	{
+		if (!collection->started)
+			index_walk_start_range(walk, collection->range);
+		collection->started = true;
+		switch (collection->key != NULL ? index_walk_next(walk, work_limit)
+										: index_walk_next_entry(walk, work_limit))
+		{
+			case WALK_PAUSED:
+				return false;
+			case WALK_END:
+				collection->range++;
+				collection->started = false;
+				break;
+			case WALK_MATCH:
+				if (collection->key != NULL)
+					add_key(collection);
+				else
+					add_tid(collection, &walk->tid);
+				break;
+		}
+	}
+	if (collection->key != NULL)
+		find_keys(collection->key, collection->scan->snapshot, collection->keys, collection->nkeys,
+				  add_key_tid, collection);
+	walk->work += collection->nkeys * WORK_KEY;
+	collection->nkeys = 0;
+	set_known_work(collection);
+	return true;
+}
+
+/* Whether the tuples found, if any of them are, are all. */
+static bool
+has_found_all(const Collection *collection)
+{
+	return collection->sized && !collection->partial &&
+		   collection->range == collection->walk.nranges;
+}
+
+/*
+ * Leaves of the tuples found those that another collection has found, too, if it has found all.
+ * A row that the snapshot sees has its entries in all indexes for the same tuple, so a row
+ * of the request is in both.
+ */
+void
+collect_narrow(Collection *collection, const Collection *other)
+{
+	int64 n = 0;
+	int64 j = 0;
+
+	if (!has_found_all(other) || other->fetch.table != collection->fetch.table)
+		return;
+	for (int64 i = 0; i < collection->ntids; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		while (j < other->ntids && compare_tids(&other->tids[j], &collection->tids[i]) < 0)
+			j++;
+		if (j < other->ntids && compare_tids(&other->tids[j], &collection->tids[i]) == 0)
+			collection->tids[n++] = collection->tids[i];
+	}
+	collection->ntids = n;
+	set_known_work(collection);
+}
+
+/* Fetches what was found. Returns whether that was all. */
+bool
+collect_tuples(Collection *collection)
+{
+	/* Its places were not read yet: it was sized by the number of its values. */
+	if (collection->range == 0 && !collection->started)
+		(void) collect_find(collection, NO_WORK_LIMIT);
+	collection->walk.work += collection->known_work;
+	collection->sized = false;
+	return fetch_found(collection) && collection->range == collection->walk.nranges;
+}
+
+/* Fetches all that may have the tag. Returns whether it has all. */
+bool
+collect_tagged(Collection *collection)
+{
+	ItemPointerData tid;
+
+	tag_walk_rewind(collection->tags);
+	while (tag_walk_next(collection->tags, &tid))
+		if (!fetch_tid(collection, &tid))
+			return false;
+	return true;
+}
+
+static void
+forget_tuples(Collection *collection)
+{
+	if (collection->tids != NULL)
+		pfree(collection->tids);
+	collection->tids = NULL;
+	collection->ntids = 0;
+	collection->tids_size = 0;
+	if (collection->keys != NULL)
+		pfree(collection->keys);
+	collection->keys = NULL;
+	collection->nkeys = 0;
+	collection->keys_size = 0;
+}
+
+/* From here on, the tag is checked by a tuple's place. */
+void
+collect_use_tags(Collection *collection, const TagWalk *tags)
+{
+	IndexWalk *walk = &collection->walk;
+	bool fetches = walk->needs_heap;
+	int64 n = 0;
+
+	index_walk_use_tags(walk, tags);
+	collection->nquals = walk->nheap_quals;
+	if (fetches && !walk->needs_heap && !collection->partial)
+	{
+		/* Nothing has to be fetched any more: it starts again, reading the index only. */
+		collection->range = 0;
+		collection->started = false;
+		walk->work = 0;
+		collection->sized = false;
+		forget_tuples(collection);
+		return;
+	}
+	for (int64 i = 0; i < collection->ntids; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (tag_walk_has(tags, &collection->tids[i]))
+			collection->tids[n++] = collection->tids[i];
+	}
+	collection->ntids = n;
+	if (has_found_all(collection))
+		set_known_work(collection);
+}
+
+/*
+ * Estimates the work of reading a collection's index by the statistics: all entries of its
+ * key ranges, and more for entries whose jobs or batches are looked up.
+ */
+void
+collect_estimate(Collection *collection)
+{
+	const IndexWalk *walk = &collection->walk;
+	double entries = direct_entries(walk->index);
+	double passed;
+
+	if (walk->list != NULL)
+		entries *= estimate_share(walk->table, walk->list);
+	if (walk->bounds != NULL)
+		entries *= estimate_share(walk->table, walk->bounds);
+	passed = entries;
+	for (int i = 0; i < walk->nindex_quals; i++)
+		passed *= estimate_share(walk->table, walk->index_quals[i]);
+	collection->expected_work =
+		walk->nranges * (int64) WORK_DESCENT +
+		(int64) (entries * WORK_ENTRY + passed * (walk->filter != NULL ? walk->filter->work : 0) +
+				 (collection->key != NULL ? passed * (WORK_KEY + WORK_TUPLE + WORK_BLOCK) : 0));
+}
+
+/* Whether it is sure what work a collection that fetches has left. */
+bool
+collect_is_known(const Collection *collection)
+{
+	return collection->sized && !collection->partial;
+}
+
+/* The least work of a collection that fetches what it has found up to now. */
+int64
+collect_work_found(const Collection *collection)
+{
+	if (collect_is_known(collection))
+		return collection->known_work;
+	return collection->walk.work + fetch_work(&collection->fetch, collection->ntids, 0);
+}
+
+/* The work that a collection may have left; NO_WORK_LIMIT if unknown. */
+int64
+collect_work_left(const Collection *collection)
+{
+	const IndexWalk *walk = &collection->walk;
+	int64 left;
+
+	if (collection->tags != NULL)
+		return tag_walk_has_found(collection->tags)
+				   ? fetch_work(&collection->fetch, tag_walk_count(collection->tags),
+								tag_walk_blocks(collection->tags))
+				   : NO_WORK_LIMIT;
+	if (collect_fetches(collection) && !collection->sized)
+		return NO_WORK_LIMIT;
+	/* Beyond what there was memory for, assume as much again. */
+	if (collect_fetches(collection))
+		return collect_is_known(collection) || collection->range == walk->nranges
+				   ? collection->known_work
+				   : 2 * collection->known_work;
+	left =
+		(collection->expected_work > 0 ? collection->expected_work : index_walk_whole_work(walk)) -
+		walk->work;
+	/* If the estimate is used up, assume as much again. */
+	return left > 0 ? left : walk->work;
+}
+
+/* Ends a collection, but keeps its sort entries. */
+void
+collect_end(Collection *collection)
+{
+	index_walk_end(&collection->walk);
+	fetch_end(&collection->fetch);
+	forget_tuples(collection);
+}
+
+/* Ends a collection, with its sort entries. */
+void
+collect_drop(Collection *collection)
+{
+	collect_end(collection);
+	while (collection->nsort_entries > 0)
+		free_key(collection->scan, &collection->sort_entries[--collection->nsort_entries]);
+	if (collection->sort_entries != NULL)
+		pfree(collection->sort_entries);
+	collection->sort_entries = NULL;
+}

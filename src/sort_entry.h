@@ -1,0 +1,64 @@
+/*
+ * sort_entry.h
+ *		What the paths to a page's rows share: the request, and the rows found.
+ */
+#ifndef BATCHES_SORT_ENTRY_H
+#define BATCHES_SORT_ENTRY_H
+
+#include "utils/sortsupport.h"
+#include "utils/uuid.h"
+
+#include "column.h"
+#include "fetch.h"
+#include "filter.h"
+#include "index_walk.h"
+#include "tag_walk.h"
+
+/* A request as it is read by indexes */
+typedef struct DirectScan
+{
+	const Request *request;
+	Snapshot snapshot;
+	MemoryContext context;
+	DirectTable *tables[N_SOURCES];
+	BlockNumber nblocks;                      /* of "batch" */
+	AttrNumber columns[N_SOURCES][N_COLUMNS]; /* by ColumnId; those that the table has */
+	AttrNumber job_columns[N_JOB_STATUSES];   /* of "batch_job_count" */
+	AttrNumber size_class_column;             /* of that, too */
+	bool uses_job_counts;                     /* for a filter or the order */
+	bool matches_nothing;
+	int nquals;
+	Qual quals[N_FILTERS + 1]; /* one more for the size class */
+	TagWalk *tags;             /* what has the wanted tag, by an index on the tags; or NULL */
+	int64 wanted;              /* rows from the first one to the end of the page */
+	int64 total;               /* once it is known; or -1 */
+	bool key_byval;
+	int16 key_length;
+	SortSupportData key_order;
+	SortSupportData id_order;
+} DirectScan;
+
+/* A row of the page to be, as far as ordering it takes. */
+typedef struct SortEntry
+{
+	Datum key; /* in the order column */
+	bool isnull;
+	pg_uuid_t id;
+	ItemPointerData tid;
+} SortEntry;
+
+extern DirectIndex *scan_key(DirectScan *scan, Source source);
+extern KeyJoin *new_join(DirectScan *scan, Source source);
+extern int64 most_sort_entries(void);
+extern int64 most_tids(void);
+extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
+extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
+extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *scan);
+extern Datum row_value(IndexWalk *walk, const Fetch *fetch, ColumnId column, bool *isnull);
+extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);
+extern void set_sort_key(DirectScan *scan, SortEntry *match, Datum key, bool isnull);
+extern void set_sort_place(SortEntry *match, Datum id, const ItemPointerData *tid);
+extern void keep_key(DirectScan *scan, SortEntry *match);
+extern void free_key(DirectScan *scan, SortEntry *match);
+
+#endif /* BATCHES_SORT_ENTRY_H */
