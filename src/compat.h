@@ -51,15 +51,35 @@
 #define is_valid_not_null(descriptor, i) (TupleDescAttr(descriptor, i)->attnotnull)
 #endif
 
-/* Since 18, index scans can count what they do for EXPLAIN. */
+/*
+ * Since 18, index scans can count what they do for EXPLAIN. Since 19, scans are told
+ * whether the query leaves the table as it is: then they may set its visibility map.
+ */
+#if PG_VERSION_NUM >= 190000
+#define READ_ONLY SO_HINT_REL_READ_ONLY
+#define READ_WRITE SO_NONE
+#define begin_index_scan(table, index, snapshot, nkeys, flags)                                     \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0, flags)
+#define begin_fetch(table, flags) table_index_fetch_begin(table, flags)
+#define begin_table_scan(table, snapshot, flags) table_beginscan(table, snapshot, 0, NULL, flags)
+#else
+#define READ_ONLY 0
+#define READ_WRITE 0
 #if PG_VERSION_NUM >= 180000
-#define begin_index_scan(table, index, snapshot, nkeys)                                            \
+#define begin_index_scan(table, index, snapshot, nkeys, flags)                                     \
 	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define begin_index_scan(table, index, snapshot, nkeys, flags)                                     \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+#define begin_fetch(table, flags) table_index_fetch_begin(table)
+#define begin_table_scan(table, snapshot, flags) table_beginscan(table, snapshot, 0, NULL)
+#endif
+
+#if PG_VERSION_NUM >= 180000
 #define begin_bitmap_scan(index, snapshot, nkeys)                                                  \
 	index_beginscan_bitmap(index, snapshot, NULL, nkeys)
 #else
-#define begin_index_scan(table, index, snapshot, nkeys)                                            \
-	index_beginscan(table, index, snapshot, nkeys, 0)
 #define begin_bitmap_scan(index, snapshot, nkeys) index_beginscan_bitmap(index, snapshot, nkeys)
 #endif
 
@@ -68,14 +88,22 @@
 #define OldSnapshotThresholdActive() false
 #endif
 
-/* Since 16, a descent in a B-tree is told the table; until 16, the snapshot. */
-#if PG_VERSION_NUM >= 170000
-#define find_leaf(index, key, buffer, snapshot) _bt_search(index, NULL, key, buffer, BT_READ)
+/*
+ * A descent in a B-tree to a leaf page. Since 16, it is told the table, until 16, the
+ * snapshot; until 18, it always returns the pages that it came by.
+ */
+#if PG_VERSION_NUM >= 190000
+#define find_leaf(index, key, buffer, snapshot)                                                    \
+	((void) _bt_search(index, NULL, key, buffer, BT_READ, false))
+#elif PG_VERSION_NUM >= 170000
+#define find_leaf(index, key, buffer, snapshot)                                                    \
+	_bt_freestack(_bt_search(index, NULL, key, buffer, BT_READ))
 #elif PG_VERSION_NUM >= 160000
 #define find_leaf(index, key, buffer, snapshot)                                                    \
-	_bt_search(index, NULL, key, buffer, BT_READ, snapshot)
+	_bt_freestack(_bt_search(index, NULL, key, buffer, BT_READ, snapshot))
 #else
-#define find_leaf(index, key, buffer, snapshot) _bt_search(index, key, buffer, BT_READ, snapshot)
+#define find_leaf(index, key, buffer, snapshot)                                                    \
+	_bt_freestack(_bt_search(index, key, buffer, BT_READ, snapshot))
 #endif
 
 /* Since 16, one function asks for the rights on objects of any kind, and one for their owner. */
@@ -136,24 +164,65 @@ next_bitmap_page(BitmapIterator *iterator, BlockNumber *block, OffsetNumber *off
 
 #include "access/tableam.h"
 
-/* Since 16, an update says which indexes it concerns, and TRUNCATE may run as the tables' owner. */
+/*
+ * Since 16, an update says which indexes it concerns, and TRUNCATE may run as the tables'
+ * owner. Since 19, what writes takes options.
+ */
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes UpdatedIndexes;
 #define ALL_INDEXES TU_All
 #define updates_indexes(updated) ((updated) != TU_None)
-#define insert_into_indexes(result, slot, estate, updated)                                         \
-	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL,                           \
-						  (updated) == TU_Summarizing)
 #define truncate_tables(relations, oids, logged)                                                   \
 	ExecuteTruncateGuts(relations, oids, logged, DROP_RESTRICT, false, false)
 #else
 typedef bool UpdatedIndexes;
 #define ALL_INDEXES true
 #define updates_indexes(updated) (updated)
-#define insert_into_indexes(result, slot, estate, updated)                                         \
-	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL)
 #define truncate_tables(relations, oids, logged)                                                   \
 	ExecuteTruncateGuts(relations, oids, logged, DROP_RESTRICT, false)
+#endif
+
+#if PG_VERSION_NUM >= 190000
+#define insert_into_indexes(result, slot, estate, updated)                                         \
+	ExecInsertIndexTuples(result, estate, (updated) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0, \
+						  slot, NIL, NULL)
+#define update_tuple(table, tid, slot, snapshot, wait, failure, mode, updated)                     \
+	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot,  \
+					   wait, failure, mode, updated)
+#define delete_tuple(table, tid, snapshot, wait, failure)                                          \
+	table_tuple_delete(table, tid, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, wait,  \
+					   failure)
+#else
+#if PG_VERSION_NUM >= 160000
+#define insert_into_indexes(result, slot, estate, updated)                                         \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL,                           \
+						  (updated) == TU_Summarizing)
+#else
+#define insert_into_indexes(result, slot, estate, updated)                                         \
+	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL)
+#endif
+#define update_tuple(table, tid, slot, snapshot, wait, failure, mode, updated)                     \
+	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), snapshot, InvalidSnapshot,     \
+					   wait, failure, mode, updated)
+#define delete_tuple(table, tid, snapshot, wait, failure)                                          \
+	table_tuple_delete(table, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot, wait,     \
+					   failure, false)
+#endif
+
+/* Since 19, a jsonb in the making has its result with it. */
+#include "utils/jsonb.h"
+
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState JsonbInMaking;
+#define push_jsonb(state, token, value) pushJsonbValue(state, token, value)
+#else
+typedef struct JsonbInMaking
+{
+	JsonbParseState *parseState;
+	JsonbValue *result;
+} JsonbInMaking;
+#define push_jsonb(state, token, value)                                                            \
+	((state)->result = pushJsonbValue(&(state)->parseState, token, value))
 #endif
 
 #endif /* BATCHES_COMPAT_H */

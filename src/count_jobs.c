@@ -412,7 +412,7 @@ apply_changes(JobCountTable *table, Relation job, Tuplestorestate *old_rows,
 static void
 clear_counts(JobCountTable *table)
 {
-	TableScanDesc scan = table_beginscan(table->rows->relation, SnapshotSelf, 0, NULL);
+	TableScanDesc scan = begin_table_scan(table->rows->relation, SnapshotSelf, READ_WRITE);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, table->rows->found))
 	{

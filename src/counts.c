@@ -50,10 +50,9 @@ batches_size_class(PG_FUNCTION_ARGS)
 Jsonb *
 jobs_count_per_status_jsonb(const int64 *counts)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue *object;
+	JsonbInMaking state = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_jsonb(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 	{
 		JsonbValue key;
@@ -64,13 +63,13 @@ jobs_count_per_status_jsonb(const int64 *counts)
 		key.type = jbvString;
 		key.val.string.val = unconstify(char *, job_status_labels[i]);
 		key.val.string.len = strlen(job_status_labels[i]);
-		pushJsonbValue(&state, WJB_KEY, &key);
+		push_jsonb(&state, WJB_KEY, &key);
 		value.type = jbvNumeric;
 		value.val.numeric = int64_to_numeric(counts[i]);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		push_jsonb(&state, WJB_VALUE, &value);
 	}
-	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(object);
+	push_jsonb(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state.result);
 }
 
 /*

@@ -285,7 +285,7 @@ derived_open(Relation batch, const char *name, const char *const *keys, int nkey
 	ExecOpenIndices(table->result, false);
 	table->found = table_slot_create(table->relation, NULL);
 	table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsVirtual);
-	table->scan = begin_index_scan(table->relation, table->index, SnapshotSelf, nkeys);
+	table->scan = begin_index_scan(table->relation, table->index, SnapshotSelf, nkeys, READ_WRITE);
 	return table;
 }
 
@@ -497,7 +497,7 @@ derived_find(DerivedTable *table, const Datum *values)
 
 	/* It may have been moved to a place that the scan had passed. */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = begin_index_scan(table->relation, table->index, snapshot, table->nkeys);
+	scan = begin_index_scan(table->relation, table->index, snapshot, table->nkeys, READ_WRITE);
 	seek(table, scan, values, NULL);
 	found = index_getnext_slot(scan, ForwardScanDirection, table->found);
 	if (found)
@@ -566,9 +566,8 @@ derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
 
 	ExecMaterializeSlot(table->row);
 	table->row->tts_tableOid = RelationGetRelid(table->relation);
-	result =
-		table_tuple_update(table->relation, &old, table->row, GetCurrentCommandId(true),
-						   GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode, &updated);
+	result = update_tuple(table->relation, &old, table->row, GetActiveSnapshot(), wait, &failure,
+						  &mode, &updated);
 	if (result == TM_Ok)
 	{
 		if (updates_indexes(updated))
@@ -586,9 +585,7 @@ derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait)
 	TM_FailureData failure;
 
 	return conclude(table, tid,
-					table_tuple_delete(table->relation, &old, GetCurrentCommandId(true),
-									   GetActiveSnapshot(), InvalidSnapshot, wait, &failure, false),
-					wait);
+					delete_tuple(table->relation, &old, GetActiveSnapshot(), wait, &failure), wait);
 }
 
 /*

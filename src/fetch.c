@@ -42,7 +42,7 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(fetch->context);
 
-		fetch->data = table_index_fetch_begin(fetch->table->relation);
+		fetch->data = begin_fetch(fetch->table->relation, READ_ONLY);
 		fetch->slot = table_slot_create(fetch->table->relation, NULL);
 		fetch->check_context =
 			AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
@@ -121,7 +121,7 @@ find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, Ke
 IndexScanDesc
 begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot)
 {
-	return begin_index_scan(table->relation, key->relation, snapshot, 2);
+	return begin_index_scan(table->relation, key->relation, snapshot, 2, READ_ONLY);
 }
 
 /* Finds the row of a project and id; returns whether there is one. */

@@ -213,7 +213,7 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 	{
 		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
 		walk->scan = begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot,
-									  walk->nkeys);
+									  walk->nkeys, READ_ONLY);
 		/* Also keeps the pin that makes it safe to ask the visibility map. */
 		walk->scan->xs_want_itup = true;
 	}

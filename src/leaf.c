@@ -118,12 +118,12 @@ descend(LeafReader *reader)
 	Buffer buffer;
 
 	leaf_leave(reader);
-	_bt_freestack(find_leaf(reader->index, reader->key, &buffer, reader->snapshot));
+	find_leaf(reader->index, reader->key, &buffer, reader->snapshot);
 	if (!BufferIsValid(buffer))
 	{
 		/* Nothing was ever in the index: there is no page that could be locked. */
 		PredicateLockRelation(reader->index, reader->snapshot);
-		_bt_freestack(find_leaf(reader->index, reader->key, &buffer, reader->snapshot));
+		find_leaf(reader->index, reader->key, &buffer, reader->snapshot);
 	}
 	reader->next_block = P_NONE;
 	reader->offset = FirstOffsetNumber;

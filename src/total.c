@@ -39,7 +39,7 @@ fail_on_wrong_totals(void)
 void
 add_cells(int64 *cells, ArrayType *array)
 {
-	const bits8 *present = ARR_NULLBITMAP(array);
+	const uint8 *present = ARR_NULLBITMAP(array);
 	const int64 *value = (const int64 *) ARR_DATA_PTR(array);
 
 	if (ARR_ELEMTYPE(array) != INT8OID ||
