@@ -30,6 +30,7 @@ OBJS = \
 	src/paths.o \
 	src/read_totals.o \
 	src/repair.o \
+	src/report.o \
 	src/row.o \
 	src/scan.o \
 	src/direct_scan.o \
@@ -42,7 +43,7 @@ OBJS = \
 DATA = sql/batches--$(EXTVERSION).sql
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
-REGRESS = install document errors standins
+REGRESS = install document errors explain standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty snapshots
 ISOLATION_OPTS = --inputdir=test

@@ -469,6 +469,12 @@ begin
       as 'MODULE_PATHNAME', 'batches_batch_facets'
     $create$, filters);
   execute format($create$
+    create function @extschema@.explain_batches(%s,
+        out engine text, out reason text, out path text, out work bigint, out detail jsonb)
+      language c stable parallel restricted cost 2000
+      as 'MODULE_PATHNAME', 'batches_explain_batches'
+    $create$, filters || page);
+  execute format($create$
     create function @extschema@.batches_document(%s) returns json
       language c stable parallel restricted cost 1000
       as 'MODULE_PATHNAME', 'batches_document'
@@ -494,10 +500,19 @@ comment on function @extschema@.count_batches is
   'The exact number of batches that match the filters. A null in a list is an error 22004.';
 comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
+comment on function @extschema@.explain_batches is
+  'Reads the page and the total of the same request as list_batches(), and says how: the engine, index or sql, and the reason for sql; the path that the page was read by, the work of all paths (in index entries passed over), and what each did. To a role that row-level security applies to, the engine and the reason only. Errors as of list_batches().';
 comment on function @extschema@.batches_document is
   'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
 comment on function @extschema@.get_all_batches is
   'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';
+
+create function @extschema@.engine_requests(out engine text, out reason text, out requests bigint)
+  returns setof record
+  language c volatile parallel restricted
+  as 'MODULE_PATHNAME', 'batches_engine_requests';
+comment on function @extschema@.engine_requests() is
+  'How many requests of this session each engine has read since it began, by the reason for sql: pages, documents and counts, without those that ended in an error.';
 
 --
 -- The endpoint

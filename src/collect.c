@@ -338,6 +338,7 @@ collect_tagged(Collection *collection)
 {
 	ItemPointerData tid;
 
+	collection->walk.work += collect_work_left(collection);
 	tag_walk_rewind(collection->tags);
 	while (tag_walk_next(collection->tags, &tid))
 		if (!fetch_tid(collection, &tid))

@@ -599,7 +599,7 @@ close_tables(DirectScan *scan)
  * and why that is left to SQL.
  */
 DirectScan *
-direct_scan_begin(const Request *request, const char **reason)
+direct_scan_begin(const Request *request, ScanReport *report, const char **reason)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches index scan", ALLOCSET_DEFAULT_SIZES);
@@ -607,6 +607,7 @@ direct_scan_begin(const Request *request, const char **reason)
 	DirectScan *scan = palloc0(sizeof(DirectScan));
 
 	scan->request = request;
+	scan->report = report;
 	scan->context = context;
 	scan->total = -1;
 	scan->snapshot = GetActiveSnapshot();
@@ -648,33 +649,30 @@ may_select_job_counts(DirectScan *scan, bool by_status)
 }
 
 /*
- * Whether a page can be read: the job counts of its rows can, and the role has the rights
- * on all columns. If not, there may be a reason that SQL does not know.
+ * Why a page cannot be read, or NULL if it can: the job counts of its rows can, too, and the
+ * role has the rights on all columns.
  */
-bool
-direct_scan_may_page(DirectScan *scan, const char **reason)
+const char *
+direct_scan_page_fallback_reason(DirectScan *scan)
 {
 	MemoryContext previous = MemoryContextSwitchTo(scan->context);
 	Bitmapset *columns = NULL;
-	bool may_select = false;
+	const char *reason = NULL;
 
-	*reason = NULL;
 	if (scan->tables[SOURCE_JOB_COUNT] == NULL)
 	{
-		*reason = open_table(scan, SOURCE_JOB_COUNT);
-		if (*reason == NULL)
-			*reason = open_indexes(scan, SOURCE_JOB_COUNT);
+		reason = open_table(scan, SOURCE_JOB_COUNT);
+		if (reason == NULL)
+			reason = open_indexes(scan, SOURCE_JOB_COUNT);
 	}
-	if (*reason == NULL)
-	{
-		for (int i = 0; i < N_COLUMNS; i++)
-			if (!batch_columns[i].is_job_count)
-				columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
-		may_select = direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
-					 may_select_job_counts(scan, true);
-	}
+	for (int i = 0; i < N_COLUMNS; i++)
+		if (!batch_columns[i].is_job_count)
+			columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
+	if (reason == NULL && (!direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) ||
+						   !may_select_job_counts(scan, true)))
+		reason = "the role lacks rights on columns";
 	MemoryContextSwitchTo(previous);
-	return *reason == NULL && may_select;
+	return reason;
 }
 
 /* Whether the role has the rights on the columns of the filters. */

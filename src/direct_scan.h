@@ -8,11 +8,13 @@
 #include "utils/array.h"
 
 #include "filter.h"
+#include "report.h"
 
 typedef struct DirectScan DirectScan;
 
-extern DirectScan *direct_scan_begin(const Request *request, const char **reason);
-extern bool direct_scan_may_page(DirectScan *scan, const char **reason);
+extern DirectScan *direct_scan_begin(const Request *request, ScanReport *report,
+									 const char **reason);
+extern const char *direct_scan_page_fallback_reason(DirectScan *scan);
 extern bool direct_scan_may_count(DirectScan *scan);
 extern bool direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg);
 extern bool direct_scan_knows_count(DirectScan *scan, int64 *count);

@@ -1,14 +1,16 @@
 /*
  * list.c
- *		The SQL functions that list and count batches.
+ *		The SQL functions that list and count batches, and say how.
  */
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/tuplestore.h"
 
 #include "batches.h"
@@ -82,7 +84,7 @@ batches_list_batches(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	bind_columns(&rows, fcinfo->flinfo->fn_oid);
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
-	scan = scan_begin(&request);
+	scan = scan_begin(&request, false);
 	scan_page(scan, put_row, &rows);
 	scan_end(scan);
 	return (Datum) 0;
@@ -98,7 +100,7 @@ batches_count_batches(PG_FUNCTION_ARGS)
 	int64 count;
 
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
-	scan = scan_begin(&request);
+	scan = scan_begin(&request, false);
 	count = scan_count(scan);
 	scan_end(scan);
 	PG_RETURN_INT64(count);
@@ -108,17 +110,12 @@ batches_count_batches(PG_FUNCTION_ARGS)
 text *
 render_document(Request *request, int64 *total, int64 *rows)
 {
-	BatchScan *scan = scan_begin(request);
+	BatchScan *scan = scan_begin(request, false);
 	Document document;
 
 	begin_document(&document);
 	scan_page(scan, add_row_to_document, &document);
-
-	/* A page that ends before its limit tells the total by itself. */
-	if (document.rows < request->limit && (document.rows > 0 || request->offset == 0))
-		*total = request->offset + document.rows;
-	else
-		*total = scan_count(scan);
+	*total = scan_total(scan, document.rows);
 	scan_end(scan);
 	*rows = document.rows;
 	return end_document(&document, *total, request->offset);
@@ -143,4 +140,85 @@ batches_document(PG_FUNCTION_ARGS)
 								"batches.user_id = 'user-123'.")));
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
 	PG_RETURN_TEXT_P(render_document(&request, &total, &rows));
+}
+
+/* A BatchRowCallback */
+static void
+count_row(const BatchRow *row, void *arg)
+{
+	int64 *rows = arg;
+
+	(*rows)++;
+}
+
+/* What the paths did, the rows of the page and the total, as jsonb. */
+static Datum
+render_detail(const ScanReport *report, int64 rows, int64 total)
+{
+	StringInfoData json;
+	ListCell *cell;
+
+	initStringInfo(&json);
+	appendStringInfo(&json,
+					 "{\"rows\":" INT64_FORMAT ",\"total\":" INT64_FORMAT
+					 ",\"total_source\":\"%s\",\"paths\":[",
+					 rows, total, report->total_source);
+	foreach (cell, report->paths)
+	{
+		const PathReport *path = lfirst(cell);
+
+		appendStringInfo(&json,
+						 "%s{\"for\":\"%s\",\"path\":", cell == list_head(report->paths) ? "" : ",",
+						 path->for_page ? "page" : "total");
+		escape_json(&json, path->name);
+		appendStringInfo(&json, ",\"work\":" INT64_FORMAT ",\"outcome\":\"%s\"}", path->work,
+						 path->outcome);
+	}
+	appendStringInfoString(&json, "]}");
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * batches.explain_batches(… filters …, order_by text, order_by_direction text, "limit" bigint, "offset" bigint,
+ *						   out engine text, out reason text, out path text, out work bigint, out detail jsonb)
+ */
+PG_FUNCTION_INFO_V1(batches_explain_batches);
+Datum
+batches_explain_batches(PG_FUNCTION_ARGS)
+{
+	Request request;
+	BatchScan *scan;
+	const ScanReport *report;
+	const PathReport *path;
+	TupleDesc descriptor;
+	Datum values[5] = {0};
+	bool isnull[lengthof(values)] = {false, true, true, true, true};
+	int64 rows = 0;
+	int64 total;
+
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
+		descriptor->natts != lengthof(values))
+		fail_on_other_version(fcinfo->flinfo->fn_oid, "result");
+	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
+	scan = scan_begin(&request, true);
+	scan_page(scan, count_row, &rows);
+	total = scan_total(scan, rows);
+	report = scan_report(scan);
+	path = report_winner(report, true);
+	isnull[1] = report->fallback_reason == NULL;
+	values[0] = CStringGetTextDatum(isnull[1] ? "index" : "sql");
+	if (!isnull[1])
+		values[1] = CStringGetTextDatum(report->fallback_reason);
+	if (report->lists_paths)
+	{
+		isnull[2] = path == NULL;
+		if (path != NULL)
+			values[2] = CStringGetTextDatum(path->name);
+		isnull[3] = report->fallback_reason != NULL;
+		values[3] = Int64GetDatum(report_work(report));
+		isnull[4] = false;
+		values[4] = render_detail(report, rows, total);
+	}
+	scan_end(scan);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, isnull));
 }

@@ -354,6 +354,8 @@ void
 paths_begin(PathSet *paths, DirectScan *scan, bool for_page)
 {
 	memset(paths, 0, sizeof(*paths));
+	paths->scan = scan;
+	paths->for_page = for_page;
 	if (for_page)
 		add_merges(scan, paths);
 	add_collections(scan, paths, for_page);
@@ -375,6 +377,27 @@ least_work_left(const PathSet *paths, const void *path)
 	if (paths->tags != NULL && paths->tags != path)
 		least = Min(least, collect_work_left(paths->tags));
 	return least;
+}
+
+static void
+report_merge(const PathSet *paths, const Merge *merge, const char *outcome)
+{
+	const IndexWalk *walk = &merge->walk;
+
+	report_path(paths->scan->report, paths->for_page, "merge",
+				RelationGetRelationName(walk->index->relation), walk->nranges, walk->work,
+				merge->gave_up ? "out of memory" : outcome);
+}
+
+static void
+report_collection(const PathSet *paths, const Collection *collection, const char *outcome)
+{
+	const IndexWalk *walk = &collection->walk;
+	Relation index =
+		collection->tags == NULL ? walk->index->relation : tag_walk_index(collection->tags);
+
+	report_path(paths->scan->report, paths->for_page, "collection", RelationGetRelationName(index),
+				walk->nranges, walk->work, collection->gave_up ? "out of memory" : outcome);
 }
 
 /*
@@ -404,7 +427,10 @@ drop_collections(PathSet *paths)
 			(!collect_fetches(collection) || collect_work_found(collection) <= least))
 			paths->collections[n++] = *collection;
 		else
+		{
+			report_collection(paths, collection, "given up");
 			collect_drop(collection);
+		}
 	}
 	paths->ncollections = n;
 }
@@ -510,6 +536,7 @@ advance_tags(PathSet *paths, int64 work_limit)
 			(work > PATIENCE * work_limit || work > least_work_left(paths, paths->tags)))
 			return false;
 		tag_walk_find(tags);
+		paths->tags->walk.work += work;
 		use_tags(paths);
 	}
 	return !paths->tags->gave_up &&
@@ -566,14 +593,25 @@ goes_on(const PathSet *paths)
 static void
 end_others(PathSet *paths)
 {
+	static const char *const outcome = "behind";
+
 	for (int i = 0; i < paths->nmerges; i++)
 		if (&paths->merges[i] != paths->merge)
+		{
+			report_merge(paths, &paths->merges[i], outcome);
 			index_walk_end(&paths->merges[i].walk);
+		}
 	for (int i = 0; i < paths->ncollections; i++)
 		if (&paths->collections[i] != paths->collection)
+		{
+			report_collection(paths, &paths->collections[i], outcome);
 			collect_drop(&paths->collections[i]);
+		}
 	if (paths->tags != NULL && paths->tags != paths->collection)
+	{
+		report_collection(paths, paths->tags, outcome);
 		collect_drop(paths->tags);
+	}
 }
 
 /*
@@ -616,7 +654,13 @@ void
 paths_end(PathSet *paths)
 {
 	if (paths->merge != NULL)
+	{
+		report_merge(paths, paths->merge, OUTCOME_WON);
 		index_walk_end(&paths->merge->walk);
+	}
 	if (paths->collection != NULL)
+	{
+		report_collection(paths, paths->collection, OUTCOME_WON);
 		collect_end(paths->collection);
+	}
 }

@@ -11,6 +11,8 @@
 /* Merges are for pages only. */
 typedef struct PathSet
 {
+	DirectScan *scan;
+	bool for_page;
 	Merge *merges;
 	int nmerges;
 	Collection *collections;

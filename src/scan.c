@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "batches.h"
 #include "plan.h"
@@ -38,6 +39,7 @@ struct BatchScan
 {
 	const Request *request;
 	DirectScan *direct; /* NULL: SQL reads */
+	ScanReport report;
 };
 
 void
@@ -116,9 +118,9 @@ intersect_uuids(ArrayType *list, ArrayType *sorted)
 	return DatumGetArrayTypeP(makeArrayResult(result, CurrentMemoryContext));
 }
 
-/* Says why batches are not read by indexes, to who has asked for that. */
+/* Leaves a request to SQL; why, is an error to who has asked for the other engine. */
 static void
-leave_to_sql(const char *reason)
+leave_to_sql(BatchScan *scan, const char *reason)
 {
 	if (engine == ENGINE_INDEX)
 		ereport(ERROR,
@@ -126,6 +128,7 @@ leave_to_sql(const char *reason)
 				 errmsg("table \"%s.%s\" cannot be read by its indexes", BATCHES_SCHEMA, "batch"),
 				 errdetail_internal("Reason: %s.", reason),
 				 errhint("Set batches.scan to auto: SQL then reads what indexes cannot.")));
+	scan->report.fallback_reason = reason;
 }
 
 /*
@@ -180,60 +183,100 @@ check_job_counts(const Request *request)
 				  fail_on_batch, NULL);
 }
 
-/* Begins to read what a request asks for. */
+/* Whether the role may know how much there is that it does not see. */
+static bool
+sees_all_rows(void)
+{
+	return check_enable_rls(require_table("batch"), InvalidOid, true) != RLS_ENABLED;
+}
+
+/* Begins to read what a request asks for, and to list the paths for its report. */
 BatchScan *
-scan_begin(Request *request)
+scan_begin(Request *request, bool lists_paths)
 {
 	BatchScan *scan = palloc0(sizeof(BatchScan));
-	const char *reason = NULL;
+	const char *reason = "batches.scan is sql";
 
 	restrict_to_viewer(request);
 	check_job_counts(request);
 	scan->request = request;
+	scan->report.lists_paths =
+		(lists_paths || message_level_is_interesting(DEBUG1)) && sees_all_rows();
 	if (engine != ENGINE_SQL)
-		scan->direct = direct_scan_begin(request, &reason);
-	if (reason != NULL)
-		leave_to_sql(reason);
+		scan->direct = direct_scan_begin(request, &scan->report, &reason);
+	if (scan->direct == NULL)
+		leave_to_sql(scan, reason);
 	return scan;
 }
 
-/* Without the rights, SQL says what is missing. */
+/* Reads the page. Where rights are missing, SQL says which. */
 void
 scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 {
-	const char *reason;
-
-	if (scan->direct != NULL && direct_scan_may_page(scan->direct, &reason))
+	if (scan->direct != NULL)
 	{
-		if (direct_scan_page(scan->direct, callback, arg))
+		const char *reason = direct_scan_page_fallback_reason(scan->direct);
+
+		if (reason == NULL && direct_scan_page(scan->direct, callback, arg))
 			return;
-		leave_to_sql("no index has the order of the page, and to sort the rows takes more memory "
-					 "than work_mem");
+		leave_to_sql(scan,
+					 reason != NULL
+						 ? reason
+						 : "no index has the order of the page, and to sort the rows takes more "
+						   "memory than work_mem");
 	}
-	else if (scan->direct != NULL && reason != NULL)
-		leave_to_sql(reason);
 	scan_sql_page(scan->request, callback, arg);
 }
 
-/* What a page has told is not counted again; totals come before a count of the rows. */
+/* Counts all rows that match. What a page has told is not counted again; totals come first. */
 int64
 scan_count(BatchScan *scan)
 {
 	int64 count;
 
 	if (scan->direct != NULL && direct_scan_knows_count(scan->direct, &count))
+	{
+		scan->report.total_source = "page";
 		return count;
+	}
 	if (totals_may_answer(scan->request) &&
 		count_by_totals(scan->request, engine != ENGINE_SQL, &count))
+	{
+		scan->report.total_source = TOTAL_TABLE;
 		return count;
+	}
 	if (scan->direct != NULL && direct_scan_may_count(scan->direct))
+	{
+		scan->report.total_source = "index";
 		return direct_scan_count(scan->direct);
+	}
+	scan->report.total_source = "sql";
 	return scan_sql_count(scan->request);
+}
+
+/* The same behind a page with so many rows: one that ends before its limit tells it by itself. */
+int64
+scan_total(BatchScan *scan, int64 nrows)
+{
+	const Request *request = scan->request;
+	bool is_last = request->limit == NO_LIMIT || nrows < request->limit;
+
+	if (!is_last || (nrows == 0 && request->offset > 0))
+		return scan_count(scan);
+	scan->report.total_source = "page";
+	return request->offset + nrows;
+}
+
+const ScanReport *
+scan_report(const BatchScan *scan)
+{
+	return &scan->report;
 }
 
 void
 scan_end(BatchScan *scan)
 {
+	report_done(&scan->report);
 	if (scan->direct != NULL)
 		direct_scan_end(scan->direct);
 }

@@ -12,12 +12,14 @@
 #include "fetch.h"
 #include "filter.h"
 #include "index_walk.h"
+#include "report.h"
 #include "tag_walk.h"
 
 /* A request as it is read by indexes */
 typedef struct DirectScan
 {
 	const Request *request;
+	ScanReport *report;
 	Snapshot snapshot;
 	MemoryContext context;
 	DirectTable *tables[N_SOURCES];

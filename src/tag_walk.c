@@ -33,6 +33,9 @@
 #include "tag_walk.h"
 #include "work.h"
 
+/* Setting up so many blocks for their tuples takes as long as passing over an index entry. */
+#define BLOCKS_PER_ENTRY 32
+
 /* How many tuples a page is taken to have before they were ever counted. */
 #define UNKNOWN_DENSITY 20
 
@@ -102,6 +105,12 @@ tag_walk_init(DirectTable *table, Qual *tag)
 	return walk;
 }
 
+Relation
+tag_walk_index(const TagWalk *walk)
+{
+	return walk->index;
+}
+
 /* How many tuples a page of the table has. */
 static double
 page_density(const TagWalk *walk)
@@ -118,9 +127,12 @@ int64
 tag_walk_find_work(TagWalk *walk)
 {
 	if (walk->find_work == 0)
-		walk->find_work = WORK_DESCENT + WORK_TAGGED * page_density(walk) *
-											 estimate_tag_share(walk->table, walk->tag) *
-											 RelationGetNumberOfBlocks(walk->table->relation);
+	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
+		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tag) * nblocks;
+
+		walk->find_work = WORK_DESCENT + ntuples * WORK_TAGGED + nblocks / BLOCKS_PER_ENTRY;
+	}
 	return walk->find_work;
 }
 
@@ -175,7 +187,10 @@ tag_walk_find(TagWalk *walk)
 			noffsets = 1;
 		}
 		while (filled <= block)
+		{
+			CHECK_FOR_INTERRUPTS();
 			walk->starts[filled++] = n;
+		}
 		if (n + noffsets > size)
 		{
 			size = 2 * size + noffsets;

@@ -1,0 +1,149 @@
+-- How requests are read: which engine, which path, where the total comes from.
+
+\ir include/output.psql
+
+begin;
+\ir include/pgtap.psql
+set local client_min_messages = warning;
+set local batches.user_id = '';
+truncate batches.batch, batches.job, batches.project_member;
+
+select plan(39);
+
+-- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
+create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
+insert into batches.batch (project_id, id, status, device_type, user_id, created_at, tags)
+select pg_temp.p(case when n % 2 = 0 then 1 else n % 40 end), md5(n::text)::uuid,
+       case when n % 500 = 0 then 'RUNNING' else 'DONE' end::batches.batch_status, 'D' || n % 3,
+       case when n % 400 = 0 then 'rare' else 'u' || n % 5 end, '2025-01-01Z'::timestamptz + n * interval '1 hour',
+       case when n % 300 = 0 then '{rare}' else '{common}' end::text[]
+  from generate_series(1, 2000) n;
+insert into batches.job (project_id, batch_id)
+select project_id, id from batches.batch, generate_series(1, 9) k where hashtext(id::text) % 10 >= k;
+insert into batches.project_member select pg_temp.p(n), 'all' from generate_series(0, 39) n;
+insert into batches.project_member values (pg_temp.p(3), 'small');
+analyze batches.batch, batches.batch_job_count, batches.project_member;
+
+-- The rows and the total are the request's; says how they are read.
+create function pg_temp.explained(request text) returns text language plpgsql as $$
+declare
+  explained record;
+  rows bigint;
+  total bigint;
+begin
+  execute format('select * from batches.explain_batches(%s)', request) into explained;
+  execute format('select count(*) from batches.list_batches(%s)', request) into rows;
+  request := regexp_replace(request, '(, )?(order_by|order_by_direction|"limit"|"offset") => (''\w*''|\w+)', '', 'g');
+  execute format('select batches.count_batches(%s)', ltrim(request, ', ')) into total;
+  if (explained.detail ->> 'rows')::bigint <> rows or (explained.detail ->> 'total')::bigint <> total then
+    return 'wrong numbers: ' || explained.detail::text;
+  end if;
+  return concat_ws('; ', explained.engine, explained.reason, explained.path, 'total: ' || (explained.detail ->> 'total_source'));
+end $$;
+
+-- Who wins where it matters
+select is(pg_temp.explained(request), expected, request)
+  from (values
+    ('', 'index; merge of batch_created_at_idx; total: batch_total'),
+    ('order_by_direction => ''ASC''', 'index; merge of batch_created_at_idx; total: batch_total'),
+    ('order_by => ''updated_at''', 'index; merge of batch_updated_at_idx; total: batch_total'),
+    ('order_by => ''id''', 'index; merge of batch_id_key; total: batch_total'),
+    ('order_by => ''status'', order_by_direction => ''ASC''', 'index; merge of batch_status_idx; total: batch_total'),
+    ('order_by => ''jobs_count''', 'index; merge of batch_job_count_size_class_idx; total: batch_total'),
+    ('status => ''{RUNNING}''', 'index; collection of batch_status_idx; total: page'),
+    ('user_id => ''{rare}''', 'index; collection of batch_user_id_idx; total: page'),
+    ('tag => ''rare''', 'index; collection of batch_tags_idx; total: page'),
+    ('id__starts_with => ''3f''', 'index; collection of batch_id_key; total: page'),
+    ('id => array[md5(''7''), md5(''8'')]::uuid[]', 'index; collection of 2 key ranges of batch_id_key; total: page'),
+    ('device_type => ''{D1}''', 'index; collection of batch_listing_idx; total: page'),
+    ('device_type => ''{D1}'', created_after => ''2025-01-02Z''', 'index; collection of batch_listing_idx; total: page'),
+    ('min_jobs => 1, "limit" => 3', 'index; merge of batch_created_at_idx; total: index'),
+    ('project_id => array[pg_temp.p(3)]', 'index; collection of batch_listing_idx; total: page'),
+    ('project_id => array[pg_temp.p(1)]', 'index; merge of batch_listing_idx; total: batch_total'),
+    ('project_id => array[pg_temp.p(3), pg_temp.p(5), pg_temp.p(7)]', 'index; collection of 3 key ranges of batch_listing_idx; total: page'),
+    ('"limit" => null', 'index; collection of batch_created_at_idx; total: page'),
+    ('id__starts_with => ''x''', 'index; total: page'),
+    ('"offset" => 5000', 'index; collection of batch_created_at_idx; total: page')) t (request, expected);
+set local batches.user_id = 'small';
+select is(pg_temp.explained(''), 'index; collection of batch_listing_idx; total: page', 'a user of one small project');
+set local batches.user_id = 'nobody';
+select is(pg_temp.explained(''), 'index; total: page', 'a user without projects');
+set local batches.user_id = '';
+
+-- What each path did
+select set_eq($$select p ->> 'for' as a, p ->> 'outcome' as b, (p ->> 'work')::bigint > 0 as c
+                  from batches.explain_batches(min_jobs => 1) e, jsonb_array_elements(e.detail -> 'paths') p
+                 where p ->> 'outcome' = 'won'$$,
+              $$values ('page', 'won', true), ('total', 'won', true)$$, 'one path wins the page, and one the total');
+select is(e.work, (select sum((p ->> 'work')::bigint)::bigint from jsonb_array_elements(e.detail -> 'paths') p),
+          'the work is that of all paths')
+  from batches.explain_batches(status => '{RUNNING,DONE}', user_id => '{rare,u1}', created_before => '2025-03-01Z') e;
+select cmp_ok((select e.work from batches.explain_batches(tag => 'rare') e), '>', 0::bigint, 'reading tags is work');
+select cmp_ok((select e.work from batches.explain_batches() e), '<', (select e.work from batches.explain_batches(created_before => '2026-01-01Z') e),
+              'a total from the totals takes none');
+
+-- SQL, and why
+set local batches.scan = sql;
+select is(pg_temp.explained(''), 'sql; batches.scan is sql; total: batch_total', 'SQL because it was asked for');
+select is((select e.work from batches.explain_batches() e), null, 'of SQL there is no work');
+set local batches.scan = auto;
+savepoint s;
+create policy mine on batches.batch using (true);
+create role batches_test_other;
+grant usage on schema batches to batches_test_other;
+grant select on all tables in schema batches to batches_test_other;
+set local batches.user_id = 'small';
+set local role batches_test_other;
+select results_eq('select engine, reason from batches.explain_batches()',
+                  $$values ('sql', 'it has policies of row-level security beyond its own')$$, 'SQL because of a policy');
+reset role;
+rollback to s;
+savepoint s;
+set local work_mem = 64;
+insert into batches.batch (project_id, device_type, user_id) select pg_temp.p(2), 'D', 'u' from generate_series(1, 8000);
+select alike(pg_temp.explained('"limit" => null, order_by => ''priority'''), 'sql; no index has the order of the page%', 'SQL for want of memory');
+rollback to s;
+savepoint s;
+alter table batches.batch_job_count drop constraint batch_job_count_pkey;
+select is(pg_temp.explained('"limit" => 1'), 'sql; it has no index on project and batch; total: batch_total', 'SQL for want of an index');
+rollback to s;
+
+-- Row-level security: the others' rows are not to be told by work or paths.
+create role batches_test_reader;
+grant usage on schema batches to batches_test_reader;
+grant select on all tables in schema batches to batches_test_reader;
+set local batches.user_id = 'small';
+set local role batches_test_reader;
+select results_eq('select engine, reason, path, work, detail from batches.explain_batches()',
+                  $$values ('index', null::text, null::text, null::bigint, null::jsonb)$$, 'a restricted role is told the engine alone');
+set local batches.scan = sql;
+select results_eq('select engine, reason, path, work, detail from batches.explain_batches()',
+                  $$values ('sql', 'batches.scan is sql', null::text, null::bigint, null::jsonb)$$, 'and the reason');
+set local batches.scan = auto;
+reset role;
+set local batches.user_id = '';
+
+-- Errors are those of the listing.
+select throws_ok($$select * from batches.explain_batches(order_by => 'jobs')$$, '22023', null, 'a bad order');
+select throws_ok($$select * from batches.explain_batches("limit" => 0)$$, '2201W', null, 'a bad limit');
+select throws_ok($$select * from batches.explain_batches(status => '{NULL}')$$, '22004', null, 'a null in a list');
+
+-- The session's requests, by engine and reason
+create function pg_temp.requests(engine text, reason text) returns bigint language sql
+  as $$ select coalesce(sum(r.requests), 0)::bigint from batches.engine_requests() r where r.engine = $1 and r.reason is not distinct from $2 $$;
+select pg_temp.requests('index', null) as index, pg_temp.requests('sql', 'batches.scan is sql') as sql \gset before_
+select count(*) from batches.list_batches() \g /dev/null
+select batches.count_batches(status => '{DONE}') \g /dev/null
+set local batches.user_id = 'all';
+select batches.get_all_batches() \g /dev/null
+select batches.http_get_all_batches('limit=1') \g /dev/null
+select batches.http_get_all_batches('limit=0') \g /dev/null
+set local batches.scan = sql;
+select batches.get_all_batches() \g /dev/null
+set local batches.scan = auto;
+select is(pg_temp.requests('index', null) - :before_index, 4::bigint, 'each request is counted once');
+select is(pg_temp.requests('sql', 'batches.scan is sql') - :before_sql, 1::bigint, 'by its reason');
+select is((select count(*) - count(distinct (engine, reason)) from batches.engine_requests()), 0::bigint, 'a row for each reason');
+
+select * from finish();
+rollback;
