@@ -52,6 +52,7 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	bool id_isnull;
 	Datum key = row_value(&collection->walk, fetched ? &collection->fetch : NULL,
 						  scan->request->order_by, &isnull);
+	Datum id;
 	const SortEntry *last = collection->full ? &collection->sort_entries[scan->wanted - 1] : NULL;
 	SortEntry match;
 
@@ -59,10 +60,14 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	set_sort_key(scan, &match, key, isnull);
 	if (last != NULL && compare_keys(scan, &match, last) > 0)
 		return;
-	set_sort_place(
-		&match,
-		row_value(&collection->walk, fetched ? &collection->fetch : NULL, COLUMN_ID, &id_isnull),
-		tid);
+	id = row_value(&collection->walk, fetched ? &collection->fetch : NULL, COLUMN_ID, &id_isnull);
+	if (id_isnull)
+	{
+		scan->met_null = true;
+		collection->gave_up = true;
+		return;
+	}
+	set_sort_place(&match, id, tid);
 	if (last != NULL && compare_sort_entries(scan, &match, last) >= 0)
 		return;
 	if (collection->nsort_entries >= collection->size)

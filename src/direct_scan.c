@@ -135,7 +135,7 @@ fail_on_missing_row(const PageReader *reader, int number)
 	/* Looking for them has put the keys in order. */
 	for (int i = 0; i < reader->nrows; i++)
 		if (reader->keys[i].number == number)
-			fail_on_missing_counts(UUIDPGetDatum(&reader->keys[i].id));
+			fail_on_missing_counts(&reader->keys[i].id);
 }
 
 /* Hands the rows over whose tuples were fetched. */
@@ -191,8 +191,18 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 		flush_rows(reader, callback, arg);
 }
 
-/* Reads a page; returns false, and has read nothing, if that takes more memory than there is. */
-bool
+/* Why a page was not found */
+static const char *
+no_page_reason(const DirectScan *scan)
+{
+	if (scan->met_null)
+		return "there is a batch without an id";
+	return "no index has the order of the page, and to sort the rows takes more memory than "
+		   "work_mem";
+}
+
+/* Reads a page. Returns NULL, or why it cannot be read: then nothing was. */
+const char *
 direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 {
 	const Request *request = scan->request;
@@ -204,13 +214,13 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 	bool complete;
 
 	if (scan->matches_nothing)
-		return true;
+		return NULL;
 	previous = MemoryContextSwitchTo(scan->context);
 	paths_begin(&paths, scan, true);
 	if (!paths_run(&paths))
 	{
 		MemoryContextSwitchTo(previous);
-		return false;
+		return no_page_reason(scan);
 	}
 	merge = paths.merge;
 	collection = paths.collection;
@@ -238,11 +248,15 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 		{
 			merge->ntids = 0;
 			(void) merge_advance(merge, NO_WORK_LIMIT);
+			if (merge->gave_up)
+				ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+								errmsg("the listing cannot go on: %s", no_page_reason(scan)),
+								errhint("Set batches.scan to sql, or increase work_mem.")));
 		}
 	} while (!complete);
 	end_rows(reader);
 	MemoryContextSwitchTo(previous);
-	return true;
+	return NULL;
 }
 
 /* Whether it is known how many rows match: none can, or all were read. */
@@ -451,11 +465,6 @@ find_batch_columns(DirectScan *scan)
 		number = direct_column(table, column->name, column_type_oid(column->type));
 		if (number == InvalidAttrNumber)
 			return other_column("batch", column->name);
-		/* Every row has its place by them. */
-		if ((i == COLUMN_ID || i == COLUMN_OPEN) && !direct_is_not_null(table, number))
-			return psprintf("column \"%s\" of \"batch\" is not surely without nulls for this "
-							"transaction",
-							column->name);
 		scan->columns[SOURCE_BATCH][i] = number;
 	}
 	return NULL;
@@ -648,31 +657,38 @@ may_select_job_counts(DirectScan *scan, bool by_status)
 	return direct_may_select(scan->tables[SOURCE_JOB_COUNT]->relation, columns);
 }
 
-/*
- * Why a page cannot be read, or NULL if it can: the job counts of its rows can, too, and the
- * role has the rights on all columns.
- */
+/* Opens what the job counts of a page's rows are read from. Returns why it cannot be read, or NULL. */
 const char *
 direct_scan_page_fallback_reason(DirectScan *scan)
 {
+	MemoryContext previous;
+	const char *reason;
+
+	if (scan->tables[SOURCE_JOB_COUNT] != NULL)
+		return NULL;
+	previous = MemoryContextSwitchTo(scan->context);
+	reason = open_table(scan, SOURCE_JOB_COUNT);
+	if (reason == NULL)
+		reason = open_indexes(scan, SOURCE_JOB_COUNT);
+	MemoryContextSwitchTo(previous);
+	return reason;
+}
+
+/* Whether the role has the rights on all columns of a page. */
+bool
+direct_scan_may_page(DirectScan *scan)
+{
 	MemoryContext previous = MemoryContextSwitchTo(scan->context);
 	Bitmapset *columns = NULL;
-	const char *reason = NULL;
+	bool may_select;
 
-	if (scan->tables[SOURCE_JOB_COUNT] == NULL)
-	{
-		reason = open_table(scan, SOURCE_JOB_COUNT);
-		if (reason == NULL)
-			reason = open_indexes(scan, SOURCE_JOB_COUNT);
-	}
 	for (int i = 0; i < N_COLUMNS; i++)
 		if (!batch_columns[i].is_job_count)
 			columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
-	if (reason == NULL && (!direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) ||
-						   !may_select_job_counts(scan, true)))
-		reason = "the role lacks rights on columns";
+	may_select = direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
+				 may_select_job_counts(scan, true);
 	MemoryContextSwitchTo(previous);
-	return reason;
+	return may_select;
 }
 
 /* Whether the role has the rights on the columns of the filters. */

@@ -15,8 +15,9 @@ typedef struct DirectScan DirectScan;
 extern DirectScan *direct_scan_begin(const Request *request, ScanReport *report,
 									 const char **reason);
 extern const char *direct_scan_page_fallback_reason(DirectScan *scan);
+extern bool direct_scan_may_page(DirectScan *scan);
 extern bool direct_scan_may_count(DirectScan *scan);
-extern bool direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg);
+extern const char *direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg);
 extern bool direct_scan_knows_count(DirectScan *scan, int64 *count);
 extern int64 direct_scan_count(DirectScan *scan);
 extern void direct_scan_end(DirectScan *scan);

@@ -153,6 +153,12 @@ fill_range(Merge *merge, int64 work_limit)
 		}
 		key = row_value(walk, fetch, scan->request->order_by, &isnull);
 		id = row_value(walk, fetch, COLUMN_ID, &id_isnull);
+		if (id_isnull)
+		{
+			scan->met_null = true;
+			merge->gave_up = true;
+			return false;
+		}
 		set_sort_key(scan, &match, key, isnull);
 		set_sort_place(&match, id, &walk->tid);
 		if (walk->nranges == 1)

@@ -332,7 +332,8 @@ add_merges(DirectScan *scan, PathSet *paths)
 				add_merge(scan, paths, source, qual);
 		}
 	}
-	if (scan->request->order_by == COLUMN_COMPLETE && !has_open)
+	if (scan->request->order_by == COLUMN_COMPLETE && !has_open &&
+		direct_is_not_null(scan->tables[SOURCE_BATCH], scan->columns[SOURCE_BATCH][COLUMN_OPEN]))
 	{
 		Qual *qual = palloc(sizeof(Qual));
 		Datum *both = palloc(sizeof(Datum) * 2);
@@ -578,7 +579,7 @@ advance_collections(PathSet *paths, bool finishing, int64 work_limit)
 	return NULL;
 }
 
-/* Whether any path is still in the paths. */
+/* Whether any path can still win. */
 static bool
 goes_on(const PathSet *paths)
 {
@@ -586,7 +587,7 @@ goes_on(const PathSet *paths)
 
 	for (int i = 0; i < paths->nmerges; i++)
 		goes_on |= !paths->merges[i].gave_up;
-	return goes_on;
+	return goes_on && !paths->scan->met_null;
 }
 
 /* Ends all paths but the winner. */

@@ -77,15 +77,16 @@ column_type_oid(ColumnType type)
 	elog(ERROR, "unrecognized column type: %d", (int) type);
 }
 
-/* A batch has no row in "batch_job_count" that the role may see. */
+/* A batch, which may have no id, has no row in "batch_job_count" that the role may see. */
 void
-fail_on_missing_counts(Datum batch_id)
+fail_on_missing_counts(const pg_uuid_t *id)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_DATA_CORRUPTED),
 		 errmsg("batch %s has no job counts",
-				DatumGetCString(DirectFunctionCall1(uuid_out, batch_id))),
+				id == NULL ? "without an id"
+						   : DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
 		 errhint("If they were lost while no trigger kept them, the owner of the tables mends "
 				 "them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
 				 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "

@@ -5,6 +5,8 @@
 #ifndef BATCHES_ROW_H
 #define BATCHES_ROW_H
 
+#include "utils/uuid.h"
+
 #include "column.h"
 #include "counts.h"
 
@@ -21,6 +23,6 @@ typedef void (*BatchRowCallback)(const BatchRow *row, void *arg);
 
 extern ColumnId find_column(const char *name);
 extern Oid column_type_oid(ColumnType type);
-extern void fail_on_missing_counts(Datum batch_id);
+extern void fail_on_missing_counts(const pg_uuid_t *id);
 
 #endif /* BATCHES_ROW_H */

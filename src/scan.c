@@ -18,6 +18,7 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/uuid.h"
 
 #include "batches.h"
 #include "plan.h"
@@ -158,7 +159,9 @@ fail_on_batch(TupleTableSlot *slot, void *arg)
 {
 	bool isnull;
 
-	fail_on_missing_counts(slot_getattr(slot, 1, &isnull));
+	Datum id = slot_getattr(slot, 1, &isnull);
+
+	fail_on_missing_counts(isnull ? NULL : DatumGetUUIDP(id));
 }
 
 /*
@@ -209,7 +212,7 @@ scan_begin(Request *request, bool lists_paths)
 	return scan;
 }
 
-/* Reads the page. Where rights are missing, SQL says which. */
+/* Reads the page. */
 void
 scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 {
@@ -217,13 +220,17 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 	{
 		const char *reason = direct_scan_page_fallback_reason(scan->direct);
 
-		if (reason == NULL && direct_scan_page(scan->direct, callback, arg))
-			return;
-		leave_to_sql(scan,
-					 reason != NULL
-						 ? reason
-						 : "no index has the order of the page, and to sort the rows takes more "
-						   "memory than work_mem");
+		if (reason == NULL && !direct_scan_may_page(scan->direct))
+			/* Whatever engine was asked for, SQL says which rights are missing. */
+			scan->report.fallback_reason = "the role lacks rights on columns";
+		else
+		{
+			if (reason == NULL)
+				reason = direct_scan_page(scan->direct, callback, arg);
+			if (reason == NULL)
+				return;
+			leave_to_sql(scan, reason);
+		}
 	}
 	scan_sql_page(scan->request, callback, arg);
 }

@@ -14,6 +14,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/uuid.h"
 
 #include "batches.h"
 #include "plan.h"
@@ -277,7 +278,7 @@ read_row(TupleTableSlot *slot, void *arg)
 		i++;
 	}
 	if (row.isnull[COLUMN_JOBS_COUNT])
-		fail_on_missing_counts(row.values[COLUMN_ID]);
+		fail_on_missing_counts(row.isnull[COLUMN_ID] ? NULL : DatumGetUUIDP(row.values[COLUMN_ID]));
 	reader->callback(&row, reader->arg);
 }
 

@@ -29,6 +29,7 @@ typedef struct DirectScan
 	AttrNumber size_class_column;             /* of that, too */
 	bool uses_job_counts;                     /* for a filter or the order */
 	bool matches_nothing;
+	bool met_null; /* an id that is null, which an old snapshot may see */
 	int nquals;
 	Qual quals[N_FILTERS + 1]; /* one more for the size class */
 	TagWalk *tags;             /* what has the wanted tag, by an index on the tags; or NULL */

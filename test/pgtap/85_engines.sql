@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(103);
+select plan(102);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -190,8 +190,10 @@ create index on batches.batch (project_id, created_at, id) include (tags);
 set local batches.user_id = 'ann';
 select pg_temp.same('an index of projects by a column with nulls loses none of them');
 set local batches.user_id = '';
-alter table batches.batch alter open drop not null;
-select * from pg_temp.left_to_sql('column "open" of "batch" is not surely without nulls for this transaction', 'an order that may be null');
+alter table batches.batch alter open drop not null, disable trigger user;
+update batches.batch set open = null where right(id::text, 1) in ('1', '2');
+create index on batches.batch (open, id);
+select pg_temp.same('batches neither open nor not have the place of the largest');
 rollback to s;
 alter table batches.batch alter created_at drop not null;
 update batches.batch set created_at = null where right(id::text, 1) in ('1', '2');
