@@ -2,10 +2,10 @@
  * direct.c
  *		Which tables can be read without the executor, and their indexes.
  *
- * Whoever reads past the executor answers for what it would have done: here are
- * the rights, the row-level security, and everything else that makes a table's
- * rows another thing than the tuples in its heap. In doubt there is an reason,
- * and the caller leaves the table to SQL.
+ * What reads below the executor has to do the executor's checks itself: the rights,
+ * row-level security, and everything else that makes the rows of a table differ from the
+ * tuples in its heap. Where these checks are not sure, they give a reason, and the caller
+ * leaves the table to SQL.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -46,10 +46,10 @@
 #include "batches.h"
 #include "direct.h"
 
-/* As many as there are tables with policies of ours */
+/* One for each table that create_tables() gives a policy */
 #define MAX_KEPT_POLICIES 5
 
-/* What our policies name */
+/* The objects that our policies refer to */
 typedef struct PolicyObjects
 {
 	Oid table;
@@ -192,7 +192,7 @@ direct_policy_fallback_reason(Relation relation, const char *policy)
 static const char *
 find_fallback_reason(Relation relation, const char *policy)
 {
-	/* Extensions that check or audit the reading of tables do it there. */
+	/* An extension may check or audit reads in this hook. */
 	if (ExecutorCheckPerms_hook != NULL)
 		return "an extension checks what the executor reads";
 	/* Citus keeps a distributed table's rows elsewhere, under an ordinary table. */
@@ -206,13 +206,13 @@ find_fallback_reason(Relation relation, const char *policy)
 		return "other tables inherit from it";
 	if (!RelationIsPermanent(relation) && RecoveryInProgress())
 		return "it is not available during recovery";
-	/* Tuples that were found might be gone when they are fetched. */
+	/* With it, a tuple may be removed between being found and being fetched. */
 	if (OldSnapshotThresholdActive())
 		return "old_snapshot_threshold is set";
 	return direct_policy_fallback_reason(relation, policy);
 }
 
-/* Whether a column of an index is in the order of the listing. */
+/* Whether a column of an index is ascending, nulls last, by the type's default order or by code point. */
 static bool
 is_ordered(Relation index, int column)
 {
@@ -243,7 +243,7 @@ is_complete(Relation index)
 static int
 entry_width(Relation index)
 {
-	const int usual_width = 16; /* of what has no fixed one */
+	const int usual_width = 16; /* of a type without a fixed length */
 	int width = 0;
 
 	for (int i = 0; i < RelationGetNumberOfAttributes(index); i++)
@@ -255,7 +255,7 @@ entry_width(Relation index)
 	return width;
 }
 
-/* Takes an open index into the table's, if it is one that direct reading can use. */
+/* Adds an open index to the table's, if direct reading can use it. Returns whether it can. */
 static bool
 take_index(DirectTable *table, Relation relation)
 {
@@ -293,7 +293,7 @@ direct_open(const char *name, const char *policy, const char **reason)
 	Relation relation;
 	DirectTable *table;
 
-	/* By name, as a query does: another table may have it once the lock is there. */
+	/* Opened by name, as a query does: the name may pass to another table before the lock is had. */
 	relation = table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
 	*reason = find_fallback_reason(relation, policy);
 	if (*reason != NULL)
@@ -383,8 +383,8 @@ direct_may_select(Relation relation, Bitmapset *columns)
 }
 
 /*
- * How many entries an index has: as many on a page as there were when they were counted
- * last, or as many as there is room for. The first page has none.
+ * About how many entries an index has: its present size by the density of when it was last
+ * counted, or by entries of the usual width. The first page has none.
  */
 double
 direct_entries(DirectIndex *index)
@@ -414,8 +414,8 @@ direct_position(const DirectIndex *index, AttrNumber column)
 }
 
 /*
- * Whether a column is surely not null in any row that the snapshot sees: it may be older
- * than what the column's definition says now.
+ * Whether no row that the snapshot sees has a null in a column. The snapshot may be older
+ * than the column's NOT NULL.
  */
 bool
 direct_is_not_null(DirectTable *table, AttrNumber column)
@@ -435,8 +435,8 @@ direct_is_not_null(DirectTable *table, AttrNumber column)
 }
 
 /*
- * The number of a column, or 0 if there is none of that type that is stored, or none
- * whose equal texts are the same bytes.
+ * The number of a column that has a type and is stored, or 0. Its collation must be
+ * deterministic: texts are compared by their bytes.
  */
 AttrNumber
 direct_column(DirectTable *table, const char *name, Oid type)

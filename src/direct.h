@@ -38,7 +38,7 @@ typedef enum Source
 	N_SOURCES
 } Source;
 
-/* A table that is surely read right without the executor. */
+/* A table that can be read without the executor. */
 typedef struct DirectTable
 {
 	Relation relation;

@@ -26,7 +26,7 @@
 #include "query.h"
 #include "scan.h"
 
-/* A longer one is refused: its errors could exceed what a value can hold. */
+/* The longest query string: the errors of a longer one might exceed the 1 GB of a value. */
 #define MAX_QUERY_LENGTH (4 * 1024 * 1024)
 
 #define UNPROCESSABLE_BEGIN                                                                        \

@@ -40,7 +40,7 @@ make_room(StringInfo buf, size_t length)
 	enlargeStringInfo(buf, (int) length);
 }
 
-/* A page is made of thousands of short pieces: this is inlined, and a constant length known. */
+/* Inlined, as a page is made of thousands of short pieces, most of constant length. */
 static inline void
 append_bytes(StringInfo buf, const char *bytes, size_t length)
 {
@@ -397,7 +397,7 @@ end_document(Document *document, int64 total, int64 offset)
 	append_integer(buf, offset + document->rows);
 	append_literal(buf, "}}");
 
-	/* Nothing else says what the bytes of such a database are. */
+	/* SQL_ASCII does not say which encoding its bytes have; JSON has to be UTF-8. */
 	if (GetDatabaseEncoding() == PG_SQL_ASCII)
 		(void) pg_verify_mbstr(PG_UTF8, buf->data + VARHDRSZ, buf->len - VARHDRSZ, false);
 	SET_VARSIZE(buf->data, buf->len);

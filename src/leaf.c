@@ -2,13 +2,12 @@
  * leaf.c
  *		Reads the entries of a B-tree index in ascending order, a page at a time.
  *
- * An index scan prepares every entry for a caller who may go back, stop, or take it
- * for dead; that is most of what counting by one costs. Here a page is copied while
- * it is locked, and its entries are taken from the copy. What makes that right is
- * what makes index scans right: the page stays pinned as long as its entries are in
- * use, so that vacuum cannot remove one and let its tuple's place be used again; the
- * page to the right is the one that the copy names, as a page is only ever split to
- * the right; and a page that is no longer in use is passed over by its own link.
+ * An index scan prepares every entry for a caller who may go back, stop, or mark it dead,
+ * which is most of the cost of counting by one. Here a page is copied while it is locked,
+ * and entries are read from the copy. It is right for the reasons that index scans are:
+ * the page stays pinned while its entries are in use, so vacuum cannot remove an entry and
+ * let its tuple's place be used again; a page only splits to the right, so the copy's right
+ * link leads to what follows the copy; a deleted page is passed over by its own right link.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -22,7 +21,7 @@
 
 #include "leaf.h"
 
-/* So many entries are passed over before a place is looked for. */
+/* A place at most so many entries ahead is reached by passing over them; else by a binary search. */
 #define FEW_ENTRIES 8
 
 struct LeafReader
@@ -30,7 +29,7 @@ struct LeafReader
 	Relation index;
 	Snapshot snapshot;
 	BTScanInsert key;
-	bool sees_dead; /* entries that are marked dead count */
+	bool sees_dead; /* entries that are marked dead are read, too */
 	Buffer buffer;  /* pinned, not locked */
 	int64 page;     /* how many were read */
 	BlockNumber next_block;
@@ -49,7 +48,7 @@ leaf_begin(Relation index, Snapshot snapshot)
 	reader->snapshot = snapshot;
 	reader->key = _bt_mkscankey(index, NULL);
 	_bt_metaversion(index, &reader->key->heapkeyspace, &reader->key->allequalimage);
-	/* What the primary takes for dead may be visible to a snapshot of the replica. */
+	/* On a replica, a snapshot may see tuples whose entries the primary has marked dead. */
 	reader->sees_dead = TransactionStartedDuringRecovery();
 	reader->buffer = InvalidBuffer;
 	reader->page = 0;
@@ -57,7 +56,7 @@ leaf_begin(Relation index, Snapshot snapshot)
 	return reader;
 }
 
-/* Lets go of the page: its entries, though still at hand, may be removed from the index. */
+/* Unpins the page. Its entries can still be read, but may be removed from the index. */
 void
 leaf_leave(LeafReader *reader)
 {
@@ -66,7 +65,7 @@ leaf_leave(LeafReader *reader)
 	reader->buffer = InvalidBuffer;
 }
 
-/* Takes over a page that is pinned and locked. Returns whether it is in use. */
+/* Copies a page that is pinned and locked, and unlocks it. Returns whether it is in use. */
 static bool
 take_page(LeafReader *reader, Buffer buffer)
 {
@@ -81,7 +80,7 @@ take_page(LeafReader *reader, Buffer buffer)
 		LocationIndex upper = ((PageHeader) page)->pd_upper;
 
 		PredicateLockPage(reader->index, BufferGetBlockNumber(buffer), reader->snapshot);
-		/* What is between them is not in use. */
+		/* The space between the item pointers and the items is free. */
 		memcpy(reader->copy.data, page, lower);
 		memcpy(reader->copy.data + upper, page + upper, BLCKSZ - upper);
 		reader->offset = P_FIRSTDATAKEY(opaque);
@@ -121,7 +120,7 @@ descend(LeafReader *reader)
 	find_leaf(reader->index, reader->key, &buffer, reader->snapshot);
 	if (!BufferIsValid(buffer))
 	{
-		/* Nothing was ever in the index: there is no page that could be locked. */
+		/* The index never had an entry: there is no page to lock for SERIALIZABLE. */
 		PredicateLockRelation(reader->index, reader->snapshot);
 		find_leaf(reader->index, reader->key, &buffer, reader->snapshot);
 	}

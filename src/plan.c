@@ -2,10 +2,10 @@
  * plan.c
  *		The session's kept plans, found by statement text and parameter types.
  *
- * A plan holds nobody's rights: PostgreSQL checks them each time that it runs,
- * and plans anew when the role matters to row-level security. It also plans
- * anew after DDL, from the text, so the text must be schema-qualified
- * throughout. The number of plans is bounded; the one unused for longest goes.
+ * Keeping a plan is safe: PostgreSQL checks rights each time that a plan runs, and
+ * replans when row-level security depends on the role, or after DDL. It replans from the
+ * text, so every name in the text must be schema-qualified. The number of kept plans is
+ * bounded; the least recently used one is dropped.
  *
  * A generic plan is as good as the table's size when it was made: one made while
  * "batch" was empty would scan it as a whole for each row of a bulk load. So a
@@ -104,7 +104,7 @@ current_table_size(void)
 static bool
 is_near(BlockNumber size, BlockNumber planned)
 {
-	/* Small tables are all alike up to here. */
+	/* Up to this size, any plan is good. */
 	const uint64 slack = 16;
 
 	return size <= 2 * (uint64) planned + slack && planned <= 2 * (uint64) size + slack;
@@ -118,7 +118,7 @@ is_plan_for(const KeptPlan *kept, uint32 hash, const char *sql, const QueryParam
 		   strcmp(kept->sql, sql) == 0;
 }
 
-/* Makes a place free; a later failure leaves it so. */
+/* Frees a place for another plan. If freeing the plan fails, the place stays free. */
 static void
 forget_plan(KeptPlan *kept)
 {
@@ -207,7 +207,7 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	uint64 processed;
 
 	SPI_connect();
-	/* Without parameters there is no list of them: not everybody takes an empty one. */
+	/* Without parameters pass none: some executor hooks cannot take an empty list. */
 	if (parameters->count > 0)
 		options.params = makeParamList(parameters->count);
 	for (int i = 0; i < parameters->count; i++)

@@ -19,7 +19,7 @@
 
 #include "qual.h"
 
-/* In so few, a search takes no longer than a look-up. */
+/* Below this length, searching the sorted list is as fast as a hash set. */
 #define FEW_VALUES 4
 
 typedef struct UuidEntry
@@ -39,7 +39,7 @@ typedef struct UuidEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* Prepares the comparison of a type's values; a null is larger than any of them. */
+/* Prepares comparing values of a type. Nulls sort as larger than any value. */
 void
 prepare_order(SortSupport order, Oid type, bool descending)
 {
@@ -92,7 +92,7 @@ is_listed(Qual *qual, Datum value)
 					   qual) != NULL;
 }
 
-/* Takes over the values. */
+/* Adds the condition that the value is in a list. The array of values becomes the qual's. */
 void
 restrict_to_list(Qual *qual, Datum *values, int nvalues)
 {
@@ -141,7 +141,10 @@ is_between(Qual *qual, Datum value)
 		   !(qual->has_upper && compare_values(qual, value, qual->upper) > 0);
 }
 
-/* Makes a qual with a list one of nothing else; returns whether any value can meet it. */
+/*
+ * Sorts a qual's list and removes from it what the qual's bounds exclude, so that the list
+ * alone says what matches. Returns whether any value can meet the qual.
+ */
 bool
 normalize_qual(Qual *qual)
 {
@@ -203,7 +206,7 @@ is_member(Qual *qual, Datum value)
 	return uuid_set_lookup(qual->set, *DatumGetUUIDP(value)) != NULL;
 }
 
-/* May leave memory behind in the current context. */
+/* Comparing may leave memory behind in the current context. */
 bool
 qual_holds(Qual *qual, Datum value, bool isnull)
 {
@@ -216,7 +219,7 @@ qual_holds(Qual *qual, Datum value, bool isnull)
 	return is_between(qual, value);
 }
 
-/* Whether a table's row meets all of several quals. The context is for what that takes. */
+/* Whether a table's row meets all quals. Memory is taken from the context, which is reset. */
 bool
 quals_hold(Qual **quals, int nquals, Source source, TupleTableSlot *slot, MemoryContext context)
 {

@@ -11,7 +11,7 @@
 
 #include "direct.h"
 
-/* All that is given must hold; it never does of a null. */
+/* What a column's value must meet: all parts that are given. A null meets no qual. */
 typedef struct Qual
 {
 	AttrNumber columns[N_SOURCES]; /* of each table that has it */
@@ -21,7 +21,7 @@ typedef struct Qual
 	bool has_list;
 	int nvalues; /* of the list, in order and without duplicates */
 	Datum *values;
-	int nasked;                /* of the list, before there is a set */
+	int nasked; /* look-ups in the list; after as many as it has values, a set is made */
 	struct uuid_set_hash *set; /* the same values, or NULL */
 	bool has_lower;            /* both ends inclusive */
 	bool has_upper;

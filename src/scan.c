@@ -2,9 +2,10 @@
  * scan.c
  *		Who sees which batches, and which engine reads them.
  *
- * Walks over indexes read where they are surely right, SQL everywhere else; the
- * setting batches.scan takes one of them by hand. scan_page() and scan_count() of one request read in the snapshot of the
- * calling statement, so a page and its total agree.
+ * The index engine reads whatever it can read exactly as the executor would; SQL reads
+ * everything else. The setting batches.scan chooses an engine by hand. scan_page() and
+ * scan_count() of one request use the snapshot of the calling statement, so a page and its
+ * total agree.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -53,9 +54,10 @@ define_scan_settings(void)
 		{NULL, 0, false},
 	};
 
-	DefineCustomEnumVariable("batches.scan", "How batches are read.",
-							 "auto reads indexes where that is surely right, and by SQL elsewhere.",
-							 &engine, ENGINE_AUTO, engines, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(
+		"batches.scan", "How batches are read.",
+		"auto reads by index where the answer is the same as by SQL, and by SQL elsewhere.",
+		&engine, ENGINE_AUTO, engines, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 static void
