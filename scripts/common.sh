@@ -102,6 +102,13 @@ install_missing() {
   missing=()
 }
 
+# want_optional PACKAGE COMMAND...: installs it by itself; nothing is said if that fails.
+want_optional() {
+  want "$@"
+  ((!${#missing[@]})) || (install_missing) >/dev/null 2>&1 || true
+  missing=()
+}
+
 #
 # PostgreSQL
 #

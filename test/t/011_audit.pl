@@ -6,6 +6,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+my ($libraries) = run_command([ 'pg_config', '--pkglibdir' ]);
+plan skip_all => 'this PostgreSQL has no pgaudit' unless -e "$libraries/pgaudit.so";
+
 my $node = PostgreSQL::Test::Cluster->new('audited');
 $node->init;
 $node->start;
