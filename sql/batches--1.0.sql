@@ -276,6 +276,7 @@ begin
          where m.user_id = (select @extschema@.current_user_id()))))', name);
   end loop;
 
+  comment on trigger count_inserted_batches on @extschema@.batch is 'Tables of version 1.0';
   comment on table @extschema@.batch is 'Batches: jobs that run together on one device.';
   comment on column @extschema@.batch.start_datetime is 'When processing started; null before.';
   comment on column @extschema@.batch.end_datetime is 'When the batch finished, failed or was canceled; null before.';
@@ -291,6 +292,52 @@ end
 $create_tables$;
 comment on function @extschema@.create_tables() is
   'Creates the tables batch, job and project_member, and the derived batch_job_count and batch_total, with their indexes, triggers and policies, owned by the caller. Does nothing when they exist; an error when only some do.';
+
+--
+-- Tables of an older version. Which one they are of is said by the comment on a trigger.
+--
+
+create function @extschema@.table_upgrades()
+  returns table (old_version text, new_version text, statements text)
+  language sql immutable parallel safe
+  as $table_upgrades$ select null::text, null::text, null::text where false $table_upgrades$;
+comment on function @extschema@.table_upgrades() is
+  'The statements by which upgrade_tables() brings tables of one version to the next one.';
+
+create function @extschema@.upgrade_tables() returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $upgrade_tables$
+declare
+  wanted constant text := '1.0';
+  present text;
+  upgrade record;
+begin
+  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  select substring(obj_description(t.oid, 'pg_trigger') from 'Tables of version (.*)') into present
+    from pg_trigger t
+   where t.tgrelid = to_regclass('@extschema@.batch') and t.tgname = 'count_inserted_batches';
+  if present is null then
+    raise exception 'the tables of "batches" do not say which version they are of'
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Only tables that batches.create_tables() has made are upgraded. The version is in the comment on the trigger count_inserted_batches of batches.batch.';
+  end if;
+  while present <> wanted loop
+    select * into upgrade from @extschema@.table_upgrades() u where u.old_version = present;
+    if not found then
+      raise exception 'tables of version % cannot be upgraded to version %', present, wanted
+        using errcode = 'object_not_in_prerequisite_state',
+              hint = 'If they are of a newer version than the extension: ALTER EXTENSION batches UPDATE.';
+    end if;
+    execute upgrade.statements;
+    present := upgrade.new_version;
+    execute format('comment on trigger count_inserted_batches on @extschema@.batch is %L', 'Tables of version ' || present);
+  end loop;
+  return present;
+end
+$upgrade_tables$;
+comment on function @extschema@.upgrade_tables() is
+  'Brings the tables to the form that this version of the extension makes, in the calling transaction, and returns that version. Harmless when they have it. For the owner of the tables; an error 55000 when there is no way from their version.';
 
 --
 -- What is derived, compared with a recount

@@ -37,6 +37,7 @@ cmp_ok($node->safe_psql('postgres', 'select count(*) - count(distinct (project_i
 
 # What must be the same after a restore, and that the counts are those of a recount
 my $answers = q{select 'wrong counts: ' || count(*) from batches.verify_counts();
+	select 'version: ' || batches.upgrade_tables();
 	select json_agg(l order by l.id) from batches.list_batches("limit" => null) l;
 	select batches.count_batches(), batches.count_batches(status => '{DONE}'), batches.count_batches(device_type => '{DEVICE 1}', open => true);
 	set batches.user_id = 'user-2';
