@@ -53,6 +53,12 @@ select pg_describe_object(classid, objid, 0) as without_comment
    and coalesce(obj_description(objid, classid::regclass::name), '') = ''
    and pg_describe_object(classid, objid, 0) not like '%[]';
 
+-- Strings sort by code point; only what is neither filtered nor sorted need not.
+select a.attrelid::regclass as "table", a.attname as other_collation
+  from pg_attribute a join pg_class c on c.oid = a.attrelid
+ where c.relnamespace = 'batches'::regnamespace and c.relkind = 'r' and a.attnum > 0 and a.attcollation not in (0, '"C"'::regcollation)
+ order by a.attrelid::regclass::text collate "C", a.attnum;
+
 -- Only a superuser, or a role that was granted it, sets the user.
 select context, setting, boot_val from pg_settings where name = 'batches.user_id';
 create role regress_batches_user;
