@@ -555,26 +555,14 @@ advance_merges(PathSet *paths, int64 work_limit)
 	return NULL;
 }
 
-/*
- * Goes on with the collections, or only with those whose turn it is to go through to their
- * ends; returns one that has all, or NULL.
- */
+/* Goes on with the collections; returns one that has all, or NULL. */
 static Collection *
-advance_collections(PathSet *paths, bool finishing, int64 work_limit)
+advance_collections(PathSet *paths, int64 work_limit)
 {
 	for (int i = 0; i < paths->ncollections; i++)
-	{
-		Collection *collection = &paths->collections[i];
-
-		if ((!finishing ||
-			 is_time_to_finish(paths, collection, collect_work_left(collection), work_limit)) &&
-			advance_collection(paths, collection, work_limit))
-			return collection;
-	}
-	if (paths->tags != NULL &&
-		(!finishing ||
-		 is_time_to_finish(paths, paths->tags, collect_work_left(paths->tags), work_limit)) &&
-		advance_tags(paths, work_limit))
+		if (advance_collection(paths, &paths->collections[i], work_limit))
+			return &paths->collections[i];
+	if (paths->tags != NULL && advance_tags(paths, work_limit))
 		return paths->tags;
 	return NULL;
 }
@@ -631,9 +619,8 @@ paths_run(PathSet *paths)
 		if (limit == ESTIMATING_TURN)
 			for (int i = 0; i < paths->ncollections; i++)
 				collect_estimate(&paths->collections[i]);
-		if ((paths->collection = advance_collections(paths, true, limit)) != NULL ||
-			(paths->merge = advance_merges(paths, limit)) != NULL ||
-			(paths->collection = advance_collections(paths, false, limit)) != NULL)
+		if ((paths->merge = advance_merges(paths, limit)) != NULL ||
+			(paths->collection = advance_collections(paths, limit)) != NULL)
 			break;
 		drop_collections(paths);
 	}
