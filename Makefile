@@ -5,6 +5,7 @@ EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" batches.contr
 MODULE_big = batches
 OBJS = \
 	src/batches.o \
+	src/budget.o \
 	src/qual.o \
 	src/count_batches.o \
 	src/count_jobs.o \

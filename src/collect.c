@@ -9,6 +9,7 @@
 #include "pgstat.h"
 #include "utils/memutils.h"
 
+#include "budget.h"
 #include "collect.h"
 #include "estimate.h"
 
@@ -44,6 +45,19 @@ collect_sort(Collection *collection)
 	collection->full = collection->nsort_entries == scan->wanted;
 }
 
+/* Doubles an array, if there is memory for it; the first elements always have room. */
+static bool
+grow_array(Collection *collection, void **array, int64 *size, Size element)
+{
+	int64 larger = *size == 0 ? 256 : *size * 2;
+
+	if (*size > 0 && !fits_budget(collection->scan->context, *size * element, larger * element))
+		return false;
+	*array = *array == NULL ? palloc(larger * element) : repalloc_huge(*array, larger * element);
+	*size = larger;
+	return true;
+}
+
 static void
 keep_match(Collection *collection, bool fetched, ItemPointer tid)
 {
@@ -74,20 +88,11 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	{
 		if (collection->nsort_entries / 2 >= scan->wanted)
 			collect_sort(collection);
-		else if (collection->size >= most_sort_entries())
+		else if (!grow_array(collection, (void **) &collection->sort_entries, &collection->size,
+							 sizeof(SortEntry)))
 		{
 			collection->gave_up = true;
 			return;
-		}
-		else
-		{
-			collection->size =
-				collection->size == 0 ? 256 : Min(collection->size * 2, most_sort_entries());
-			if (collection->sort_entries == NULL)
-				collection->sort_entries = palloc(sizeof(SortEntry) * collection->size);
-			else
-				collection->sort_entries =
-					repalloc_huge(collection->sort_entries, sizeof(SortEntry) * collection->size);
 		}
 	}
 	keep_key(scan, &match);
@@ -102,19 +107,13 @@ take_match(Collection *collection, bool fetched, ItemPointer tid)
 		keep_match(collection, fetched, tid);
 }
 
-static void
-add_tid(Collection *collection, const ItemPointerData *tid)
+/* Makes room for one more place, if there is memory for it. */
+static bool
+make_room_for_tid(Collection *collection)
 {
-	if (collection->ntids == collection->tids_size)
-	{
-		collection->tids_size = collection->tids_size == 0 ? 256 : collection->tids_size * 2;
-		if (collection->tids == NULL)
-			collection->tids = palloc(sizeof(ItemPointerData) * collection->tids_size);
-		else
-			collection->tids =
-				repalloc_huge(collection->tids, sizeof(ItemPointerData) * collection->tids_size);
-	}
-	collection->tids[collection->ntids++] = *tid;
+	return collection->ntids < collection->tids_size ||
+		   grow_array(collection, (void **) &collection->tids, &collection->tids_size,
+					  sizeof(ItemPointerData));
 }
 
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
@@ -170,10 +169,10 @@ collect_entries(Collection *collection, int64 work_limit)
 					take_match(collection, false, &walk->tid);
 				else
 				{
-					if (collection->ntids == most_tids() && !fetch_found(collection))
+					if (!make_room_for_tid(collection) && !fetch_found(collection))
 						return false;
 					walk->work += WORK_TUPLE;
-					add_tid(collection, &walk->tid);
+					collection->tids[collection->ntids++] = walk->tid;
 				}
 				if (collection->gave_up)
 					return false;
@@ -229,25 +228,35 @@ add_key(Collection *collection)
 
 	if (isnull || id_isnull)
 		return;
-	if (collection->nkeys == collection->keys_size)
-	{
-		collection->keys_size = collection->keys_size == 0 ? 256 : collection->keys_size * 2;
-		if (collection->keys == NULL)
-			collection->keys = palloc(sizeof(BatchKey) * collection->keys_size);
-		else
-			collection->keys =
-				repalloc_huge(collection->keys, sizeof(BatchKey) * collection->keys_size);
-	}
 	key = &collection->keys[collection->nkeys++];
 	key->project_id = *DatumGetUUIDP(project_id);
 	key->id = *DatumGetUUIDP(id);
 }
 
-/* A KeyCallback */
-static void
-add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *collection)
+/* Makes room for one more key, if there is memory for it. */
+static bool
+make_room_for_key(Collection *collection)
 {
-	add_tid(collection, tid);
+	return collection->nkeys < collection->keys_size ||
+		   grow_array(collection, (void **) &collection->keys, &collection->keys_size,
+					  sizeof(BatchKey));
+}
+
+/* A KeyCallback. A key has as many places as its row has versions, more than there are keys. */
+static void
+add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *arg)
+{
+	Collection *collection = arg;
+
+	if (collection->ntids == collection->tids_size)
+	{
+		collection->tids_size = Max(collection->tids_size * 2, 256);
+		collection->tids =
+			collection->tids == NULL
+				? palloc(sizeof(ItemPointerData) * collection->tids_size)
+				: repalloc_huge(collection->tids, sizeof(ItemPointerData) * collection->tids_size);
+	}
+	collection->tids[collection->ntids++] = *tid;
 }
 
 /*
@@ -258,10 +267,10 @@ bool
 collect_find(Collection *collection, int64 work_limit)
 {
 	IndexWalk *walk = &collection->walk;
-	int64 most_keys = work_mem * INT64CONST(1024) / sizeof(BatchKey);
 
-	while (collection->range < walk->nranges && collection->ntids < most_tids() &&
-		   collection->nkeys < most_keys)
+	while (
+		collection->range < walk->nranges &&
+		(collection->key != NULL ? make_room_for_key(collection) : make_room_for_tid(collection)))
 	{
 		if (!collection->started)
 			index_walk_start_range(walk, collection->range);
@@ -279,7 +288,7 @@ collect_find(Collection *collection, int64 work_limit)
 				if (collection->key != NULL)
 					add_key(collection);
 				else
-					add_tid(collection, &walk->tid);
+					collection->tids[collection->ntids++] = walk->tid;
 				break;
 		}
 	}

@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
+#include "budget.h"
 #include "column.h"
 #include "counts.h"
 #include "job_counts.h"
@@ -103,8 +104,10 @@ read_map(JobCounts *counts, int64 *work)
 			DatumGetInt16(direct_position(counts->key, counts->size_class) > 0
 							  ? index_walk_value(&walk, counts->size_class, &isnull)
 							  : slot_getattr(walk.fetch.slot, counts->size_class, &isnull));
-		counts->is_large =
-			counts->map->members * (int64) sizeof(JobCountEntry) > work_mem * INT64CONST(1024);
+		/* The map doubles when it is full. */
+		counts->is_large = !found && counts->map->members >= counts->map->grow_threshold &&
+						   !fits_budget(counts->context, counts->map->size * sizeof(JobCountEntry),
+										2 * counts->map->size * sizeof(JobCountEntry));
 	}
 	*work += walk.work;
 	index_walk_end(&walk);

@@ -9,6 +9,9 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "miscadmin.h"
+
+#include "budget.h"
 #include "merge.h"
 
 /* How many matches of a range are read at once, if there is memory for them. */
@@ -114,7 +117,9 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 	if (by_class && range->nready < range->nsort_entries &&
 		class != size_class(DatumGetInt32(range->sort_entries[range->nsort_entries - 1].key)))
 		order_class(merge, range);
-	merge->gave_up = range->nsort_entries - range->nready >= most_sort_entries();
+	merge->gave_up = range->nsort_entries >= range->size && range->nready < range->nsort_entries &&
+					 !fits_budget(merge->scan->context, sizeof(SortEntry) * range->size,
+								  sizeof(SortEntry) * range->size * 2);
 	add_to_range(merge, range, match);
 	if (class < EXACT_SIZE_CLASSES)
 		range->nready = range->nsort_entries;
@@ -183,7 +188,7 @@ add_tid(Merge *merge, ItemPointer tid)
 {
 	if (merge->ntids >= merge->size)
 	{
-		merge->size = Min(merge->size * 2, most_tids());
+		merge->size *= 2;
 		merge->tids = repalloc_huge(merge->tids, sizeof(ItemPointerData) * merge->size);
 	}
 	merge->tids[merge->ntids++] = *tid;
@@ -195,7 +200,7 @@ merge_prepare(Merge *merge)
 {
 	int nranges = merge->walk.nranges;
 	int64 share = merge->scan->wanted / nranges;
-	int64 room = most_sort_entries() / nranges;
+	int64 room = work_mem * INT64CONST(1024) / sizeof(SortEntry) / nranges;
 
 	merge->most_read = Max(Min(room, MOST_RANGE_READ), LEAST_RANGE_READ);
 	merge->walk.resumable = nranges > 1;
@@ -237,7 +242,9 @@ merge_advance(Merge *merge, int64 work_limit)
 			merge->complete = true;
 			return true;
 		}
-		if (merge->ntids == most_tids())
+		if (merge->ntids == merge->size &&
+			!fits_budget(merge->scan->context, sizeof(ItemPointerData) * merge->size,
+						 sizeof(ItemPointerData) * merge->size * 2))
 			return true;
 		i = DatumGetInt32(binaryheap_first(merge->heap));
 		range = &merge->ranges[i];

@@ -38,20 +38,6 @@ new_join(DirectScan *scan, Source source)
 	return join;
 }
 
-/* For how many matches there is memory, but for the keys of some types. */
-int64
-most_sort_entries(void)
-{
-	return work_mem * INT64CONST(1024) / sizeof(SortEntry);
-}
-
-/* For how many tuples there is memory to keep where they are. */
-int64
-most_tids(void)
-{
-	return work_mem * INT64CONST(1024) / sizeof(ItemPointerData);
-}
-
 int
 compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 {

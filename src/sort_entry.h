@@ -52,8 +52,6 @@ typedef struct SortEntry
 
 extern DirectIndex *scan_key(DirectScan *scan, Source source);
 extern KeyJoin *new_join(DirectScan *scan, Source source);
-extern int64 most_sort_entries(void);
-extern int64 most_tids(void);
 extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *scan);

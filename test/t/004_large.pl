@@ -43,6 +43,20 @@ SKIP:
 	cmp_ok($kilobytes, '<', 80 * 1024, 'its memory stays far below its size');
 	note("peak of the backend: $kilobytes kB");
 }
+SKIP:
+{
+	skip 'needs /proc', 2 unless -r '/proc/self/status';
+	# Five paths, each of which finds a million tuples
+	my $output = $node->safe_psql('postgres', q{
+		set work_mem = '8MB';
+		select batches.count_batches(status => '{PENDING}', user_id => '{ada}', created_after => '2025-01-01Z', id__starts_with => '0');
+		select substring(pg_read_file('/proc/' || pg_backend_pid() || '/status', 0, 100000)
+		                 from 'VmHWM:\s+(\d+) kB')});
+	my ($count, $kilobytes) = split /\n/, $output;
+	is($count, 1000000, 'several indexes are read for a count');
+	cmp_ok($kilobytes, '<', 52 * 1024, 'in the memory that one may have');
+	note("peak of the backend: $kilobytes kB");
+}
 cmp_ok($node->safe_psql('postgres', q{select temp_bytes from pg_stat_database where datname = 'postgres'}), '>', 100 * 1024 * 1024, 'what does not fit in work_mem is on disk');
 
 # Totals and facets come from some rows for each project, and no file.

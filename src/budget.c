@@ -1,0 +1,27 @@
+/*
+ * budget.c
+ *		The memory of a request: work_mem for all its paths together.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "budget.h"
+
+/* One part in so many a path may always have, so that none starves beside a large one. */
+#define LEAST_SHARE 16
+
+/*
+ * Whether something in a request's memory context may grow from its present size to the
+ * one that is wanted.
+ */
+bool
+fits_budget(MemoryContext context, Size present, Size wanted)
+{
+	Size budget = work_mem * (Size) 1024;
+
+	return wanted <= budget / LEAST_SHARE ||
+		   MemoryContextMemAllocated(context, true) - present + wanted <= budget;
+}

@@ -1,0 +1,10 @@
+/*
+ * budget.h
+ *		The memory of a request.
+ */
+#ifndef BATCHES_BUDGET_H
+#define BATCHES_BUDGET_H
+
+extern bool fits_budget(MemoryContext context, Size present, Size wanted);
+
+#endif /* BATCHES_BUDGET_H */
