@@ -44,7 +44,7 @@ typedef struct Collection
 	SortEntry *sort_entries;
 	int64 nsort_entries;
 	int64 size;
-	bool gave_up; /* for want of memory */
+	bool gave_up; /* for want of memory, or at a null */
 	bool full;    /* the last one wanted is at wanted - 1 */
 } Collection;
 

@@ -248,10 +248,9 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 		{
 			merge->ntids = 0;
 			(void) merge_advance(merge, NO_WORK_LIMIT);
-			if (merge->gave_up)
-				ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-								errmsg("the listing cannot go on: %s", no_page_reason(scan)),
-								errhint("Set batches.scan to sql, or increase work_mem.")));
+			/* Rows were handed over: SQL cannot begin anew. More memory is taken if need be. */
+			if (scan->met_null)
+				fail_on_missing_counts(NULL);
 		}
 	} while (!complete);
 	end_rows(reader);
@@ -465,6 +464,9 @@ find_batch_columns(DirectScan *scan)
 		number = direct_column(table, column->name, column_type_oid(column->type));
 		if (number == InvalidAttrNumber)
 			return other_column("batch", column->name);
+		/* By job counts, a batch without an id would be passed over. */
+		if (i == COLUMN_ID && scan->uses_job_counts && !direct_is_not_null(table, number))
+			return "column \"id\" of \"batch\" may have nulls for this transaction";
 		scan->columns[SOURCE_BATCH][i] = number;
 	}
 	return NULL;

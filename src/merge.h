@@ -29,7 +29,7 @@ typedef struct Merge
 	int64 ntids;
 	int64 size;
 	bool complete; /* the page */
-	bool gave_up;  /* for want of memory */
+	bool gave_up;  /* for want of memory, or at a null */
 } Merge;
 
 extern void merge_prepare(Merge *merge);

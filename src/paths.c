@@ -381,28 +381,32 @@ least_work_left(const PathSet *paths, const void *path)
 }
 
 static void
+report_walk(const PathSet *paths, const char *kind, Relation index, const IndexWalk *walk,
+			bool gave_up, const char *outcome)
+{
+	if (gave_up)
+		outcome = paths->scan->met_null ? "met a null" : "out of memory";
+	report_path(paths->scan->report, paths->for_page, kind, RelationGetRelationName(index),
+				walk->nranges, walk->work, outcome);
+}
+
+static void
 report_merge(const PathSet *paths, const Merge *merge, const char *outcome)
 {
-	const IndexWalk *walk = &merge->walk;
-
-	report_path(paths->scan->report, paths->for_page, "merge",
-				RelationGetRelationName(walk->index->relation), walk->nranges, walk->work,
-				merge->gave_up ? "out of memory" : outcome);
+	report_walk(paths, "merge", merge->walk.index->relation, &merge->walk, merge->gave_up, outcome);
 }
 
 static void
 report_collection(const PathSet *paths, const Collection *collection, const char *outcome)
 {
-	const IndexWalk *walk = &collection->walk;
-	Relation index =
-		collection->tags == NULL ? walk->index->relation : tag_walk_index(collection->tags);
-
-	report_path(paths->scan->report, paths->for_page, "collection", RelationGetRelationName(index),
-				walk->nranges, walk->work, collection->gave_up ? "out of memory" : outcome);
+	report_walk(paths, "collection",
+				collection->tags == NULL ? collection->walk.index->relation
+										 : tag_walk_index(collection->tags),
+				&collection->walk, collection->gave_up, outcome);
 }
 
 /*
- * Drops the collections that ran out of memory, and those that fetch tuples and are known
+ * Drops the collections that gave up, and those that fetch tuples and are known
  * to take more work than another path.
  */
 static void
@@ -575,7 +579,8 @@ goes_on(const PathSet *paths)
 
 	for (int i = 0; i < paths->nmerges; i++)
 		goes_on |= !paths->merges[i].gave_up;
-	return goes_on && !paths->scan->met_null;
+	/* A count reads no ids. */
+	return goes_on && !(paths->for_page && paths->scan->met_null);
 }
 
 /* Ends all paths but the winner. */

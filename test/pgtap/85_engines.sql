@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(102);
+select plan(105);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -206,6 +206,20 @@ rollback to s;
 alter table batches.batch alter created_at drop not null;
 update batches.batch set created_at = null where right(id::text, 1) in ('1', '2');
 select pg_temp.same('batches without a date have the place of the largest');
+rollback to s;
+
+insert into batches.batch (project_id, device_type, user_id, priority) values (pg_temp.p(1), 'D', 'ghost', 5);
+alter table batches.job drop constraint job_project_id_batch_id_fkey;
+alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key, alter id drop not null, disable trigger user;
+insert into batches.batch (project_id, id, device_type, user_id, priority) values (pg_temp.p(1), null, 'D', 'ghost', 1);
+set local batches.user_id = 'ann';
+set local batches.scan = auto;
+select is(batches.get_all_batches(user_id => '{ghost}', order_by => 'priority', "limit" => 1) -> 'pagination' ->> 'total', '2',
+          'a batch without an id that is not on the page is counted');
+select throws_ok('select * from batches.list_batches(user_id => ''{ghost}'')', 'XX001', 'batch without an id has no job counts', 'and an error on it');
+select throws_ok('select * from batches.list_batches(user_id => ''{ghost}'', order_by => ''jobs_count'')', 'XX001', 'batch without an id has no job counts',
+                 'and not passed over by job counts');
+set local batches.user_id = '';
 rollback to s;
 
 -- What stands in for the table
