@@ -310,9 +310,15 @@ create function @extschema@.upgrade_tables() returns text
   as $upgrade_tables$
 declare
   wanted constant text := '1.0';
+  owner constant name := (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = to_regclass('@extschema@.batch'));
   present text;
   upgrade record;
 begin
+  -- What belongs to the owner, triggers too, is not to run with another one's rights.
+  if owner <> current_user then
+    raise exception 'the tables of "batches" belong to role "%"', owner
+      using errcode = 'insufficient_privilege', hint = format('First: SET ROLE %I.', owner);
+  end if;
   perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
   select substring(obj_description(t.oid, 'pg_trigger') from 'Tables of version (.*)') into present
     from pg_trigger t
@@ -559,7 +565,7 @@ create function @extschema@.engine_requests(out engine text, out reason text, ou
   language c volatile parallel restricted
   as 'MODULE_PATHNAME', 'batches_engine_requests';
 comment on function @extschema@.engine_requests() is
-  'How many requests of this session each engine has read since it began, by the reason for sql: pages, documents and counts, without those that ended in an error.';
+  'How many requests of this session each engine has read since it began, by the reason for sql: pages, documents and counts, without those that ended in an error. Nothing to a role that row-level security applies to.';
 
 --
 -- The endpoint

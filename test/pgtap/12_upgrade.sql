@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(22);
+select plan(25);
 
 create function pg_temp.version() returns text language sql
   as $$ select obj_description(t.oid, 'pg_trigger') from pg_trigger t
@@ -81,15 +81,25 @@ grant usage, create on schema batches to batches_test_owner;
 alter table batches.batch drop column webhook;
 drop index batches.batch_listing_idx;
 alter table batches.batch owner to batches_test_owner;
+select throws_ok('select batches.upgrade_tables()', '42501', 'the tables of "batches" belong to role "batches_test_owner"',
+                 'nobody else, be it a superuser, upgrades them');
 set local role batches_test_owner;
 select is(batches.upgrade_tables(), '1.0', 'their owner may upgrade them');
 reset role;
 rollback to s;
-select pg_temp.set_version('Tables of version 1.0');
-set local search_path = pg_temp;
+savepoint s;
+alter table batches.batch drop column webhook;
+drop index batches.batch_listing_idx;
+-- What a name without a schema would find
+create function pg_temp.format(text, text) returns text language sql as $$ select 'create table batches.decoy ()' $$;
+create function pg_temp.obj_description(oid, name) returns text language sql as $$ select 'Tables of version 1.0' $$;
+set local search_path = pg_temp, pg_catalog;
 select batches.upgrade_tables() as version \gset
 reset search_path;
 select is(:'version'::text, '1.0', 'in any search_path');
+select has_column('batches', 'batch', 'webhook', 'with the statements of the upgrade');
+select hasnt_table('batches', 'decoy', 'and no others');
+rollback to s;
 
 -- No tables
 drop table batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member;
