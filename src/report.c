@@ -5,12 +5,15 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/tuplestore.h"
 
+#include "batches.h"
 #include "report.h"
 
 /* Requests of this session that have been read for one reason by one engine */
@@ -25,6 +28,13 @@ typedef struct Tally
 
 static Tally tallies[MAX_TALLIES];
 static int ntallies = 0;
+
+/* Whether the role may know how much there is that it does not see. */
+bool
+sees_all_rows(void)
+{
+	return check_enable_rls(require_table("batch"), InvalidOid, true) != RLS_ENABLED;
+}
 
 /* Adds what a path did. */
 void
@@ -112,8 +122,12 @@ batches_engine_requests(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
+	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
+
 	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < ntallies; i++)
+	check_result_types(fcinfo->flinfo->fn_oid, result->setDesc, types, lengthof(types));
+	/* They may be of others who have used the session. */
+	for (int i = 0; i < ntallies && sees_all_rows(); i++)
 	{
 		const char *reason = tallies[i].fallback_reason;
 		Datum values[] = {CStringGetTextDatum(reason == NULL ? "index" : "sql"), (Datum) 0,

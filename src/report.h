@@ -24,6 +24,7 @@ typedef struct ScanReport
 	List *paths;                 /* of PathReport */
 } ScanReport;
 
+extern bool sees_all_rows(void);
 extern void report_path(ScanReport *report, bool for_page, const char *kind, const char *index,
 						int nranges, int64 work, const char *outcome);
 extern const PathReport *report_winner(const ScanReport *report, bool for_page);

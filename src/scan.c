@@ -18,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 #include "utils/uuid.h"
 
 #include "batches.h"
@@ -186,13 +185,6 @@ check_job_counts(const Request *request)
 	if (is_empty)
 		run_query("select b.id from " BATCHES_SCHEMA ".batch b limit 1", &no_parameters,
 				  fail_on_batch, NULL);
-}
-
-/* Whether the role may know how much there is that it does not see. */
-static bool
-sees_all_rows(void)
-{
-	return check_enable_rls(require_table("batch"), InvalidOid, true) != RLS_ENABLED;
 }
 
 /* Begins to read what a request asks for, and to list the paths for its report. */
