@@ -41,7 +41,7 @@ OBJS = \
 	src/total.o \
 	src/user.o \
 	src/index_walk.o
-DATA = sql/batches--$(EXTVERSION).sql
+DATA = $(wildcard sql/batches--*.sql)
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
 REGRESS = install document errors explain standins

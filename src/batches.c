@@ -57,6 +57,18 @@ fail_on_other_version(Oid function, const char *what)
 					 "keeps the library that it began with: connect again.")));
 }
 
+/* Checks that an SQL function is declared to return columns of these types. */
+void
+check_result_types(Oid function, TupleDesc descriptor, const Oid *types, int ntypes)
+{
+	bool fits = descriptor->natts == ntypes;
+
+	for (int i = 0; fits && i < ntypes; i++)
+		fits = TupleDescAttr(descriptor, i)->atttypid == types[i];
+	if (!fits)
+		fail_on_other_version(function, "result");
+}
+
 /* The OID of one of the tables that create_tables() makes. */
 Oid
 require_table(const char *name)

@@ -331,18 +331,13 @@ make_response(FunctionCallInfo fcinfo, int status, const char *headers, Datum bo
 	TupleDesc descriptor;
 	Datum values[lengthof(types)];
 	bool isnull[lengthof(types)] = {0};
-	bool fits;
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("function returning record called in context that cannot accept type record")));
-	fits = descriptor->natts == lengthof(types);
-	for (int i = 0; fits && i < lengthof(types); i++)
-		fits = TupleDescAttr(descriptor, i)->atttypid == types[i];
-	if (!fits)
-		fail_on_other_version(fcinfo->flinfo->fn_oid, "result");
+	check_result_types(fcinfo->flinfo->fn_oid, descriptor, types, lengthof(types));
 	values[0] = Int32GetDatum(status);
 	values[1] = CStringGetTextDatum(headers);
 	values[2] = body;

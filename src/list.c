@@ -190,15 +190,16 @@ batches_explain_batches(PG_FUNCTION_ARGS)
 	BatchScan *scan;
 	const ScanReport *report;
 	const PathReport *path;
+	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, JSONBOID};
 	TupleDesc descriptor;
-	Datum values[5] = {0};
+	Datum values[lengthof(types)] = {0};
 	bool isnull[lengthof(values)] = {false, true, true, true, true};
 	int64 rows = 0;
 	int64 total;
 
-	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE ||
-		descriptor->natts != lengthof(values))
-		fail_on_other_version(fcinfo->flinfo->fn_oid, "result");
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	check_result_types(fcinfo->flinfo->fn_oid, descriptor, types, lengthof(types));
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	scan = scan_begin(&request, true);
 	scan_page(scan, count_row, &rows);

@@ -16,7 +16,8 @@ $node->start;
 sub database_of_version
 {
 	my ($database, @changes) = @_;
-	my $script = slurp_file((glob 'sql/batches--*.sql')[0]);
+	my ($version) = slurp_file('batches.control') =~ /default_version = '(.*)'/;
+	my $script = slurp_file("sql/batches--$version.sql");
 
 	$script =~ s/^\\echo.*\n//;
 	$script =~ s/\@extschema\@/batches/g;
@@ -47,6 +48,7 @@ my @calls = (
 	q{select id, jobs_count_per_status from batches.list_batches(status => '{DONE}', min_jobs => 1, order_by => 'jobs_count', order_by_direction => 'ASC')},
 	q{select batches.count_batches(), batches.count_batches(status => '{DONE}'), batches.count_batches(tag => 'x'), batches.count_batches(max_jobs => 0, open => false)},
 	q{select batches.batch_facets(device_type => '{DEVICE 1}'), batches.batch_facets(user_id => '{ada}', id__starts_with => '0')},
+	q{select engine, reason, path from batches.explain_batches(status => '{DONE}'); select engine, requests from batches.engine_requests()},
 	q{select batches.get_all_batches(complete => true, "limit" => 2, order_by => 'user_id')},
 	q{select * from batches.http_get_all_batches('status=DONE&order_by=id&limit=2')},
 	q{select * from batches.http_get_all_batches('limit=0')},
@@ -78,14 +80,14 @@ database_of_version('older',
 is(answers('older'), $expected, 'an older version answers the same');
 is($node->safe_psql('older', q{
 	select count(*) filter (where 'created_before' = any (proargnames)), count(*) filter (where (proargnames)[1] = 'id')
-	  from pg_proc where pronamespace = 'batches'::regnamespace}), '0|5', 'without a filter');
+	  from pg_proc where pronamespace = 'batches'::regnamespace}), '0|6', 'without a filter');
 
 # A newer one has what the library does not know.
 my $hint = qr/HINT: .*ALTER EXTENSION batches UPDATE/;
 my $unknown = qr/function \S+\(.*\) is of another version of the extension than its library\n/;
 database_of_version('newer', qr/    tag text default null,\n/ => '"    colour text default null,\n$&"');
 foreach my $call (
-	'batches.list_batches()', q{batches.count_batches(colour => 'red')}, 'batches.batch_facets()',
+	'batches.list_batches()', q{batches.count_batches(colour => 'red')}, 'batches.batch_facets()', 'batches.explain_batches()',
 	q{batches.get_all_batches(status => '{DONE}')})
 {
 	my ($code, $output, $error) = $node->psql('newer', "set batches.user_id = 'ada'; select * from $call");
@@ -100,6 +102,8 @@ my %changes = (
 	'batches.count_batches(id => null)' => [ qr/ id uuid\[\]/ => '" id uuid"', qr/argument "id" uuid/ ],
 	'batches.list_batches()' => [ qr/jobs_count integer,/ => '"jobs_count bigint,"', qr/column "jobs_count" bigint/ ],
 	'batches.list_batches("limit" => 1)' => [ qr/        webhook text,\n/ => '"$&        colour text,\n"', qr/column "colour" text/ ],
+	'batches.explain_batches()' => [ qr/out work bigint/ => '"out work numeric"', qr/have its result\./ ],
+	'batches.engine_requests()' => [ qr/out requests bigint/ => '"out requests numeric"', qr/have its result\./ ],
 	q{batches.http_get_all_batches('')} => [ qr/out status integer/ => '"out status text"', qr/have its result\./ ]);
 my $n = 0;
 foreach my $call (sort keys %changes)
