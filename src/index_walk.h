@@ -1,5 +1,5 @@
 /*
- * walk.h
+ * index_walk.h
  *		Reading the entries of an index that meet quals.
  */
 #ifndef BATCHES_INDEX_WALK_H
