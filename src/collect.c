@@ -58,6 +58,12 @@ grow_array(Collection *collection, void **array, int64 *size, Size element)
 	return true;
 }
 
+/* Whether one of a collection's arrays has room for one more, or there is memory to make it. */
+#define make_room(collection, array)                                                               \
+	((collection)->n##array < (collection)->array##_size ||                                        \
+	 grow_array(collection, (void **) &(collection)->array, &(collection)->array##_size,           \
+				sizeof(*(collection)->array)))
+
 static void
 keep_match(Collection *collection, bool fetched, ItemPointer tid)
 {
@@ -84,16 +90,13 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	set_sort_place(&match, id, tid);
 	if (last != NULL && compare_sort_entries(scan, &match, last) >= 0)
 		return;
-	if (collection->nsort_entries >= collection->size)
+	if (collection->nsort_entries == collection->sort_entries_size &&
+		collection->nsort_entries / 2 >= scan->wanted)
+		collect_sort(collection);
+	if (!make_room(collection, sort_entries))
 	{
-		if (collection->nsort_entries / 2 >= scan->wanted)
-			collect_sort(collection);
-		else if (!grow_array(collection, (void **) &collection->sort_entries, &collection->size,
-							 sizeof(SortEntry)))
-		{
-			collection->gave_up = true;
-			return;
-		}
+		collection->gave_up = true;
+		return;
 	}
 	keep_key(scan, &match);
 	collection->sort_entries[collection->nsort_entries++] = match;
@@ -105,15 +108,6 @@ take_match(Collection *collection, bool fetched, ItemPointer tid)
 	collection->count++;
 	if (collection->keeps)
 		keep_match(collection, fetched, tid);
-}
-
-/* Makes room for one more place, if there is memory for it. */
-static bool
-make_room_for_tid(Collection *collection)
-{
-	return collection->ntids < collection->tids_size ||
-		   grow_array(collection, (void **) &collection->tids, &collection->tids_size,
-					  sizeof(ItemPointerData));
 }
 
 /* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
@@ -169,7 +163,7 @@ collect_entries(Collection *collection, int64 work_limit)
 					take_match(collection, false, &walk->tid);
 				else
 				{
-					if (!make_room_for_tid(collection) && !fetch_found(collection))
+					if (!make_room(collection, tids) && !fetch_found(collection))
 						return false;
 					walk->work += WORK_TUPLE;
 					collection->tids[collection->ntids++] = walk->tid;
@@ -233,15 +227,6 @@ add_key(Collection *collection)
 	key->id = *DatumGetUUIDP(id);
 }
 
-/* Makes room for one more key, if there is memory for it. */
-static bool
-make_room_for_key(Collection *collection)
-{
-	return collection->nkeys < collection->keys_size ||
-		   grow_array(collection, (void **) &collection->keys, &collection->keys_size,
-					  sizeof(BatchKey));
-}
-
 /* A KeyCallback. A key has as many places as its row has versions, more than there are keys. */
 static void
 add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *arg)
@@ -268,9 +253,8 @@ collect_find(Collection *collection, int64 work_limit)
 {
 	IndexWalk *walk = &collection->walk;
 
-	while (
-		collection->range < walk->nranges &&
-		(collection->key != NULL ? make_room_for_key(collection) : make_room_for_tid(collection)))
+	while (collection->range < walk->nranges &&
+		   (collection->key != NULL ? make_room(collection, keys) : make_room(collection, tids)))
 	{
 		if (!collection->started)
 			index_walk_start_range(walk, collection->range);

@@ -43,7 +43,7 @@ typedef struct Collection
 	int64 count;
 	SortEntry *sort_entries;
 	int64 nsort_entries;
-	int64 size;
+	int64 sort_entries_size;
 	bool gave_up; /* for want of memory, or at a null */
 	bool full;    /* the last one wanted is at wanted - 1 */
 } Collection;
