@@ -82,11 +82,12 @@ end_rows(PageReader *reader)
 static pg_uuid_t
 key_column(const PageReader *reader, Source source, ColumnId column)
 {
+	static const pg_uuid_t none = {{0}};
 	bool isnull;
 	Datum value =
 		slot_getattr(reader->fetches[source].slot, reader->scan->columns[source][column], &isnull);
 
-	return isnull ? (pg_uuid_t){{0}} : *DatumGetUUIDP(value);
+	return isnull ? none : *DatumGetUUIDP(value);
 }
 
 /* A KeyCallback: one of the versions that a row of the other table has had */

@@ -30,7 +30,9 @@ bind_columns(Rows *rows, Oid function)
 {
 	TupleDesc descriptor = rows->result->setDesc;
 
-	for (int i = 0; i < descriptor->natts; i++)
+	if (descriptor->natts > N_COLUMNS)
+		fail_on_other_version(function, "result");
+	for (int i = 0; i < Min(descriptor->natts, N_COLUMNS); i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
 		int column = find_column(NameStr(attribute->attname));
@@ -40,7 +42,7 @@ bind_columns(Rows *rows, Oid function)
 			type = column == COLUMN_JOBS_COUNT_PER_STATUS
 					   ? JSONBOID
 					   : column_type_oid(batch_columns[column].type);
-		if (attribute->atttypid != type || i >= N_COLUMNS)
+		if (attribute->atttypid != type)
 			fail_on_other_version(function,
 								  psprintf("column \"%s\" %s", NameStr(attribute->attname),
 										   format_type_be(attribute->atttypid)));
