@@ -2,15 +2,14 @@
  * count_batches.c
  *		Keeps "batch_total", and which batches have a row in "batch_job_count".
  *
- * What a statement on "batch" changes is added up first: by project and device, and once
- * more by project alone. So a bulk load writes as many rows as there are of these.
+ * The changes of a statement on "batch" are first added up by project and device, and by
+ * project alone. So a bulk load writes one row for each of these, not for each batch.
  *
- * Nobody waits for a total. A statement adds to a row that nobody else is changing, and
- * makes a new one where there is none: the rows of a project and device count together,
- * and each snapshot sees the sum that is right for it. Whoever comes across several rows
- * that nobody is changing makes one of them, so there are about as many as there were
- * writers at once. Where a transaction has one snapshot for all its statements, a row that
- * has changed since is one that somebody else has.
+ * Nobody waits for a total. A project and device may have several rows, whose sum is the
+ * total: a statement adds to a row that no other transaction is changing, or else inserts
+ * one. Each snapshot sees the sum that is right for it. A statement that finds several free
+ * rows merges them, so there are about as many rows as there are writers at once. At
+ * REPEATABLE READ and above, a row that was changed since the snapshot counts as busy.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -31,7 +30,7 @@
 #include "batches.h"
 #include "keep.h"
 
-/* How many rows of a project and device are made one at once. */
+/* How many rows of a project and device are merged at once. */
 #define MAX_MERGED_ROWS 16
 
 /* For how many projects and devices changes are added up before they are written. */
@@ -112,7 +111,7 @@ equals_total_key(TotalKey a, TotalKey b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* What the triggers on the batches need during a statement */
+/* The state of a trigger on batches during one statement */
 typedef struct BatchCounter
 {
 	Relation batch;
@@ -173,8 +172,8 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	AttrNumber n_column = require_column(descriptor, TOTAL_TABLE, "n", INT8ARRAYOID);
 	Datum key[] = {PointerGetDatum(device_type), UUIDPGetDatum(project_id)};
 	bool isnull[] = {device_type == NULL, false};
-	int64 cells[N_CELLS];      /* what the row written shall have */
-	int64 base_cells[N_CELLS]; /* what the row to be replaced has */
+	int64 cells[N_CELLS];      /* of the row to be written */
+	int64 base_cells[N_CELLS]; /* of the row that it replaces */
 	ItemPointerData base;
 	int nmerged = 0;
 	bool recalled;
@@ -381,7 +380,7 @@ put_key(Tuplesortstate *keys, TupleTableSlot *slot, const CountedBatch *batch, i
 	tuplesort_puttupleslot(keys, slot);
 }
 
-/* What became of a key: its batch is new, or gone, or one has taken another's place. */
+/* What a statement did to a key: inserted its batch, deleted it, or both. */
 static void
 apply_key(BatchCounter *counter, const CountedBatch *batch, int delta, bool with_jobs)
 {
@@ -440,7 +439,7 @@ find_columns(BatchCounter *counter)
 		require_column(descriptor, "batch", "queue_priority", extension_type("queue_priority"));
 }
 
-/* New batches: in whatever order, as nobody else has their counts. */
+/* New batches. Their order does not matter: nobody else can have locks on their counts. */
 static void
 count_new_batches(BatchCounter *counter, Tuplestorestate *new_rows, TupleTableSlot *slot,
 				  MemoryContext row_context)
@@ -468,8 +467,8 @@ has_same_key(const CountedBatch *a, const CountedBatch *b)
 }
 
 /*
- * Batches that were deleted, or changed: then each new row comes with an old one. What
- * both have in common, as most changes leave it, is passed over.
+ * Batches that were deleted or updated. An update has a new row for each old one; if what
+ * is counted by is the same in both, as mostly, nothing is added.
  */
 static void
 count_old_batches(BatchCounter *counter, Tuplestorestate *old_rows, Tuplestorestate *new_rows,

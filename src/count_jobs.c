@@ -92,7 +92,7 @@ uuid_text(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* The counts are not what the triggers have left there. */
+/* The counts were changed while no trigger kept them. */
 static void
 fail_on_drift(const JobCountChange *change)
 {
@@ -104,7 +104,7 @@ fail_on_drift(const JobCountChange *change)
 							BATCHES_SCHEMA)));
 }
 
-/* What a table has of a batch */
+/* A row of a batch that was looked for */
 typedef struct BatchRows
 {
 	bool any;
@@ -152,7 +152,7 @@ find_rows_of_batch(Relation relation, const char *id_column, const JobCountChang
 	return rows;
 }
 
-/* A new batch has counts that it did not get yet. */
+/* Gives counts to a batch that is inserted by the statement under way. */
 static void
 fail_on_new_batch(const JobCountChange *change)
 {
@@ -203,7 +203,7 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 					 errhint("A batch has at most %d jobs.", PG_INT32_MAX)));
 		if (count < 0)
 		{
-			/* A trigger may delete the batch of a job that was not counted yet. */
+			/* A job that was not counted yet may be gone: a trigger has deleted its batch. */
 			BatchRows batch = find_rows_of_batch(table->batch, "id", change);
 
 			if (batch.ours)
@@ -223,10 +223,9 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 }
 
 /*
- * There are no counts of the batch. That is right if it was deleted and its jobs with it;
- * or if a trigger gives a new batch jobs before the statement ends that inserts it: then
- * it is to get its counts now. Else they would be wrong from now on. Returns whether the
- * batch is new.
+ * Handles a batch without counts. It may have been deleted, with its jobs. Or it is new, and
+ * got jobs before the end of the statement that inserts it: it gets its counts now.
+ * Otherwise counts are missing, which is an error. Returns whether the batch is new.
  */
 static bool
 is_new_batch(JobCountTable *table, const JobCountChange *change)
@@ -455,7 +454,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		check_truncate_trigger(trigger);
-		/* Batches that were truncated, too, see to their counts by themselves. */
+		/* If the batches were truncated, too, their trigger empties the counts. */
 		if (table_has_rows(RelationGetRelid(batch)))
 		{
 			open_job_counts(&table, batch, trigger->tg_relation);

@@ -2,14 +2,14 @@
  * derived.c
  *		Writing the derived tables: batch_job_count and batch_total.
  *
- * Their rows are written below the executor, so that no rights, policies, triggers or
- * settings of whoever changes a batch or a job come between. What keeps this in bounds is
- * that a trigger writes only tables of its own table's owner, in the extension's schema.
+ * Rows are written below the executor, so that no rights, policies, triggers or settings of
+ * the role that changes a batch or a job interfere. This is safe as a trigger only writes
+ * tables in the extension's schema that belong to the owner of the trigger's own table.
  *
- * Rows are found with a snapshot that sees what is committed, and our own changes. It
- * takes no predicate locks, so that serializable transactions do not fail for what their
- * triggers have looked at. An index scan by such a snapshot may miss a row that is moved
- * meanwhile; where that would matter it is looked for again with an ordinary one.
+ * Rows are found with SnapshotSelf, which sees what is committed and our own changes, and
+ * takes no predicate locks: serializable transactions do not fail for what their triggers
+ * have read. An index scan with it may miss a row whose new version is written meanwhile;
+ * where that matters, the row is looked for again with an MVCC snapshot.
  *
  * In a transaction with one snapshot for all statements, a row is changed only in the
  * version that this snapshot sees: else it would see what others have added.
@@ -45,9 +45,9 @@
 #include "batches.h"
 #include "derived.h"
 
-/* Rows that the session has written, found by their keys' hash; others take their places. */
+/* The places of rows that the session has written, by a hash of their keys; newer ones overwrite older. */
 #define N_WRITTEN_ROWS 256
-/* One of so many is not recalled. */
+/* One look-up in so many goes by the index, to find other rows of the key. */
 #define MOST_RECALLS 16
 
 typedef struct WrittenRow
@@ -118,7 +118,7 @@ has_transition_rows(Tuplestorestate *rows)
 	return rows != NULL && tuplestore_tuple_count(rows) > 0;
 }
 
-/* Goes before the first row. Other triggers may read the table, too: it gets a pointer of our own. */
+/* Rewinds a transition table. Other triggers may read it, too: a read pointer of our own is used. */
 void
 begin_transition_rows(Tuplestorestate *rows)
 {
@@ -218,7 +218,7 @@ open_referenced_batch(Relation job)
 		 errhint("Use the triggers on the tables that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
-/* A derived table of a table of batches: beside it, or beside what it is a partition of. */
+/* A derived table of a table of batches: in the schema of its outermost parent. */
 Oid
 derived_table_of(Relation batch, const char *name)
 {
@@ -380,7 +380,7 @@ hash_key(DerivedTable *table, const Datum *values, const bool *isnull)
 	return hash;
 }
 
-/* Goes before the rows of a key. */
+/* Begins to look for the rows of a key. */
 void
 derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
 {
@@ -429,10 +429,10 @@ has_key(DerivedTable *table, const Datum *values, const bool *isnull)
 }
 
 /*
- * Finds the row of a key where this session has written it last, or where it has gone from
- * there, if it is still that: an index would lead past all versions that there were of it,
- * as long as the transaction lasts or an older snapshot is in use. From time to time none is
- * found, for a row that other transactions may change, so that others of its key are seen.
+ * Finds the row of a key at the place where this session has last written it, or at a newer
+ * version that this one leads to. An index scan would pass over every old version of the
+ * row, which remain as long as this transaction, or an older snapshot. Now and then, a row
+ * that others may change is looked for by the index all the same, to meet other rows of its key.
  */
 bool
 derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
@@ -450,7 +450,7 @@ derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
 		return false;
 	if (written->transaction != GetTopTransactionIdIfAny() && ++nrecalls % MOST_RECALLS == 0)
 		return false;
-	/* Another row may be there: if a savepoint was rolled back, or the table truncated. */
+	/* The place may have another row by now, after a rollback to a savepoint or TRUNCATE. */
 	if (!table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found))
 	{
 		scan = table_beginscan_tid(table->relation, SnapshotSelf);
@@ -530,8 +530,8 @@ derived_insert(DerivedTable *table)
 }
 
 /*
- * What came of changing a row. If somebody else has changed it, who waits finds its latest
- * version, and holds it.
+ * The result of changing a row. If another transaction has changed it and we wait, its latest
+ * version is found and locked.
  */
 static DerivedResult
 conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result, bool wait)
@@ -577,7 +577,7 @@ derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
 	return conclude(table, tid, result, wait);
 }
 
-/* The same for deleting it. */
+/* Deletes a row; as above. */
 DerivedResult
 derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait)
 {
@@ -648,7 +648,7 @@ batches_protect_counts(PG_FUNCTION_ARGS)
 	table = RelationGetRelationName(trigger->tg_relation);
 	if (TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 	{
-		/* A restore brings rows that the triggers on its batches and jobs have made. */
+		/* The rows that a restore inserts were made by the triggers on its batches and jobs. */
 		if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 			return PointerGetDatum(NULL);
 	}

@@ -2,8 +2,8 @@
  * estimate.c
  *		What share of a table's rows may meet a qual, by what ANALYZE found.
  *
- * Nothing is decided by these numbers alone: they say which path to a result is given
- * the first chance.
+ * These numbers only shift the turns of competing paths: wrong ones cost time within a
+ * constant factor.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -16,7 +16,7 @@
 
 #include "estimate.h"
 
-/* What share of the rows is taken to have a tag when there are no statistics. */
+/* The share of the rows that have a tag, without statistics */
 #define DEFAULT_TAG_SHARE 0.1
 
 static HeapTuple
@@ -94,7 +94,7 @@ list_share(DirectTable *table, Qual *list, HeapTuple statistics)
 	return share + Max(rest, 0) * others / Max(distinct, Max(others, 1));
 }
 
-/* The share of the rows that are in a range: half a part more than the ends of parts in it. */
+/* The share of the rows within bounds: of the common values, and of the histogram's parts. */
 static double
 bounds_share(Qual *bounds, HeapTuple statistics)
 {

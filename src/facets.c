@@ -2,7 +2,7 @@
  * facets.c
  *		How many batches match, by each of what a listing is narrowed by.
  *
- * The totals tell it where they can. Else the batches that match are read once, in groups.
+ * Totals answer where they can; else the matching batches are read once, grouped.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -22,7 +22,7 @@
 #include "scan.h"
 #include "scan_sql.h"
 
-/* A value of a facet that has values of any kind, and its batches */
+/* A value of a facet whose values are not known before, and its number of batches */
 typedef struct FacetValue
 {
 	char *value;
@@ -120,7 +120,7 @@ begin_facet(StringInfo json, const char *name)
 	appendStringInfo(json, ",\"%s\":{", name);
 }
 
-/* A value that occurs. */
+/* Appends a value and its number, if it is not 0. */
 static void
 append_value(StringInfo json, const char *value, int64 count)
 {
@@ -147,7 +147,7 @@ append_facet(StringInfo json, const char *name, facet_hash *facet)
 	appendStringInfoChar(json, '}');
 }
 
-/* The labels of a filter, by the cells of each: those whose number divided so has the label's index. */
+/* Appends a facet of an enumeration: label i has the cells whose number is i, divided so and modulo the labels. */
 static void
 append_cell_facet(StringInfo json, const char *name, const char *const *labels, int nlabels,
 				  const int64 *cells, int divisor)

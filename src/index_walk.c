@@ -2,9 +2,8 @@
  * index_walk.c
  *		Walks over the entries of B-tree indexes, as an index-only scan does them.
  *
- * What can be told from an entry is told from it; a tuple is fetched only when
- * the visibility map does not know that everybody sees it, or when a qual
- * or a column that is asked for is not in the index.
+ * A tuple is fetched only if its page is not all-visible, or if a qual or a column that is
+ * asked for is not in the index.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -26,7 +25,7 @@
 /* A key range's value, two bounds, and the place to resume behind */
 #define MAX_KEYS 4
 
-/* Where the visibility map's pages end; if it were elsewhere, it would only take longer. */
+/* As in visibilitymap.c. A wrong number would only make asking the map slower. */
 #define BLOCKS_PER_MAP_PAGE                                                                        \
 	((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
 
@@ -87,7 +86,7 @@ index_walk_join(IndexWalk *walk, KeyJoin *join)
 	walk->needs_heap = true;
 }
 
-/* Says that a match's column will be asked for. */
+/* Announces that a column of the matches will be read. */
 void
 index_walk_need_column(IndexWalk *walk, AttrNumber column)
 {
@@ -97,7 +96,7 @@ index_walk_need_column(IndexWalk *walk, AttrNumber column)
 	walk->needs_heap = true;
 }
 
-/* Whether entries of the ranges may be no matches. */
+/* Whether an entry of a key range may not match. */
 bool
 index_walk_is_filtered(const IndexWalk *walk)
 {
@@ -105,8 +104,8 @@ index_walk_is_filtered(const IndexWalk *walk)
 }
 
 /*
- * What work it takes to walk through the whole index, if nothing has to be fetched, by
- * the number of its entries as they were counted last and its size now; or what it took.
+ * The work of walking through the whole index, if nothing has to be fetched: estimated by
+ * direct_entries(), and at least what was done already.
  */
 int64
 index_walk_whole_work(const IndexWalk *walk)
@@ -119,7 +118,7 @@ index_walk_whole_work(const IndexWalk *walk)
 			   walk->nranges * (int64) WORK_DESCENT + (int64) direct_entries(walk->index) * each);
 }
 
-/* Lets a tag be told from where a tuple is, from here on. */
+/* From here on, the tag is checked by a tuple's place. */
 void
 index_walk_use_tags(IndexWalk *walk, const TagWalk *tags)
 {
@@ -201,14 +200,14 @@ static void
 start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 {
 	bool forward = ScanDirectionIsForward(walk->direction);
-	/* A place is in the range: the end that was passed says nothing more. */
+	/* Behind a place, the bound that was passed is met anyhow. */
 	bool has_lower = walk->bounds != NULL && walk->bounds->has_lower && !(nplace > 0 && forward);
 	bool has_upper = walk->bounds != NULL && walk->bounds->has_upper && !(nplace > 0 && !forward);
 	ScanKeyData keys[MAX_KEYS];
 	int nkeys = 0;
 	int position = 0;
 
-	/* Only now: many a walk is prepared and never read. */
+	/* Opened only now, as many walks are prepared and never read. */
 	if (walk->scan == NULL)
 	{
 		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
@@ -219,7 +218,7 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 	}
 	if (walk->list != NULL)
 	{
-		/* A scan always has as many keys: this one fills it up. */
+		/* The scan was opened for a number of keys: the first one is repeated to fill them. */
 		do
 			add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber, walk->list->values[range]);
 		while (nkeys + has_lower + has_upper + (nplace > 0) < walk->nkeys);
@@ -321,8 +320,8 @@ next_entry(IndexWalk *walk)
 }
 
 /*
- * Whether everybody sees the entry's tuple, so that it need not be fetched. What the
- * visibility map says holds for what was in the index before: for all entries of a page
+ * Whether the entry's tuple is all-visible, so that it need not be fetched. The visibility
+ * map is asked after the entry was read, so its answer holds for all entries of a page
  * that was copied.
  */
 bool
@@ -335,7 +334,7 @@ index_walk_is_visible(IndexWalk *walk)
 		return true;
 	if (!VM_ALL_VISIBLE(walk->table->relation, block, map_buffer))
 		return false;
-	/* As the tuple is not fetched, the lock is on all of its page. */
+	/* The tuple is not fetched, so the predicate lock is on its whole page. */
 	PredicateLockPage(walk->table->relation, block, walk->snapshot);
 	walk->visible_block = block;
 	return true;
@@ -350,7 +349,7 @@ fetch_entry(IndexWalk *walk)
 	walk->work += WORK_BLOCK + WORK_TUPLE + (walk->fetch.join != NULL ? WORK_JOIN : 0);
 	if (found)
 		pgstat_count_heap_fetch(walk->index->relation);
-	/* The next step may mark the entry as dead, for whoever comes next; not so on a replica. */
+	/* The scan's next step may mark a dead entry for others, but not on a replica. */
 	if (walk->scan != NULL && !walk->scan->xactStartedInRecovery)
 		walk->scan->kill_prior_tuple = walk->fetch.all_dead;
 	return found;

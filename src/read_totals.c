@@ -3,9 +3,9 @@
  *		Counting batches by "batch_total": how long it takes follows the number of projects
  *		and devices, not that of the batches.
  *
- * The totals can say how many batches match if no filter is on anything else than what they
- * count by, and if whoever asks sees all batches of a project or none of them. They must be
- * those of the table that is listed, too: its triggers keep them.
+ * Totals can answer if every filter is on what they are counted by, if the role sees all
+ * batches of a project or none of them, and if the triggers of the table that is listed
+ * keep them.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -367,9 +367,8 @@ sum_by_index(const Request *request, TotalSum *sum)
 }
 
 /*
- * Counts the batches that match by their totals. Returns false if they have nothing at all
- * of what is asked for: then there is nothing to count, or the totals have been left behind
- * where the batches were copied.
+ * Counts the batches that match by their totals. Returns false if there is no row for what
+ * is asked for: no batch matches, or the batches were copied without their totals.
  */
 bool
 count_by_totals(const Request *request, bool by_index, int64 *count)

@@ -2,11 +2,11 @@
  * repair.c
  *		Mends the derived tables.
  *
- * What a table lacks, its recount less what is kept, is told by one snapshot and then
- * added, as a trigger would add it. Writers whose triggers fire change both sides alike,
- * so what is lacking stays the same while they go on, and nobody has to be kept away but
- * another repair, and who would delete a batch that is about to get its counts. That
- * snapshot must be younger than what an earlier repair has added.
+ * The difference between a recount and what is kept is computed in one snapshot, and then
+ * added as a trigger adds its changes. Writers change the recount and what is kept by the
+ * same amount, so the difference stays right while they go on. Only another repair must
+ * wait, and the deletion of a batch whose counts are being made. The snapshot must be
+ * taken after an earlier repair has committed.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -154,7 +154,7 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 	nest_level = NewGUCNestLevel();
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
-	/* Before anything is written: who deletes a batch waits for its counts last. */
+	/* Locked before anything is written, in the order of locks: a batch, then its counts. */
 	run_fresh_query(
 		"select 1 from " BATCHES_SCHEMA ".batch b where not exists (select from " BATCHES_SCHEMA
 		"." JOB_COUNT_TABLE " c where c.project_id operator(pg_catalog.=) b.project_id"

@@ -36,7 +36,7 @@
 /* Setting up so many blocks for their tuples takes as long as passing over an index entry. */
 #define BLOCKS_PER_ENTRY 32
 
-/* How many tuples a page is taken to have before they were ever counted. */
+/* Tuples of a page, where they were never counted */
 #define UNKNOWN_DENSITY 20
 
 struct TagWalk
@@ -72,7 +72,7 @@ find_index(DirectTable *table, AttrNumber column)
 	Oid family = get_opclass_family(GetDefaultOpClass(TEXTARRAYOID, GIN_AM_OID));
 	ListCell *cell;
 
-	/* With it, such an index does not find all. */
+	/* With this setting, GIN may return a random subset. */
 	if (GinFuzzySearchLimit > 0)
 		return NULL;
 	foreach (cell, table->others)

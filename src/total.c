@@ -23,7 +23,7 @@ cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known)
 	return (status_index * 2 + open) * N_QUEUE_PRIORITIES + priority_index;
 }
 
-/* The totals are not what the triggers have left there. */
+/* The totals were changed while no trigger kept them. */
 void
 fail_on_wrong_totals(void)
 {
