@@ -18,6 +18,11 @@
 #define MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* Since 19, a tuple descriptor is made in two steps. */
+#if PG_VERSION_NUM < 190000
+#define TupleDescFinalize(descriptor) ((void) 0)
+#endif
+
 /* Since 16, the VARDATA() family lives in a header of its own. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"

@@ -484,6 +484,7 @@ count_old_batches(BatchCounter *counter, Tuplestorestate *old_rows, Tuplestorest
 	TupleDescInitEntry(descriptor, KEY_PROJECT_ID, "project_id", UUIDOID, -1, 0);
 	TupleDescInitEntry(descriptor, KEY_ID, "id", UUIDOID, -1, 0);
 	TupleDescInitEntry(descriptor, KEY_DELTA, "delta", INT4OID, -1, 0);
+	TupleDescFinalize(descriptor);
 	key_slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
 	keys = begin_sort_by_batch(descriptor, KEY_PROJECT_ID, KEY_ID);
 	begin_transition_rows(old_rows);

@@ -367,6 +367,7 @@ apply_changes(JobCountTable *table, Relation job, Tuplestorestate *old_rows,
 	TupleDescInitEntry(descriptor, CHANGE_BATCH_ID, "batch_id", UUIDOID, -1, 0);
 	TupleDescInitEntry(descriptor, CHANGE_STATUS, "status", INT4OID, -1, 0);
 	TupleDescInitEntry(descriptor, CHANGE_DELTA, "delta", INT4OID, -1, 0);
+	TupleDescFinalize(descriptor);
 	changes = begin_sort_by_batch(descriptor, CHANGE_PROJECT_ID, CHANGE_BATCH_ID);
 
 	slot = MakeSingleTupleTableSlot(descriptor, &TTSOpsVirtual);
