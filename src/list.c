@@ -30,8 +30,6 @@ bind_columns(Rows *rows, Oid function)
 {
 	TupleDesc descriptor = rows->result->setDesc;
 
-	if (descriptor->natts > N_COLUMNS)
-		fail_on_other_version(function, "result");
 	for (int i = 0; i < Min(descriptor->natts, N_COLUMNS); i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
@@ -48,6 +46,8 @@ bind_columns(Rows *rows, Oid function)
 										   format_type_be(attribute->atttypid)));
 		rows->columns[i] = column;
 	}
+	if (descriptor->natts > N_COLUMNS)
+		fail_on_other_version(function, "result");
 }
 
 /* A BatchRowCallback */

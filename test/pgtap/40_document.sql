@@ -316,7 +316,8 @@ select is(pg_temp.disturbing(setting, candidates::text[]), '{}', setting || ' ch
     ('bytea_output', '{hex,escape}'),
     ('array_nulls', '{on,off}'),
     ('quote_all_identifiers', '{on,off}'),
-    ('standard_conforming_strings', '{on,off}'),
+    -- Since 19, it cannot be off.
+    ('standard_conforming_strings', case when current_setting('server_version_num')::int < 190000 then '{on,off}' else '{on}' end::text[]),
     ('transform_null_equals', '{on,off}'),
     ('lc_numeric', '{C,POSIX}'),
     ('row_security', '{on,off}'),

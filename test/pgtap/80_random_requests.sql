@@ -487,7 +487,7 @@ select is_empty('select * from batches.verify_counts()', 'the job counts and the
 
 -- The requests were worth making.
 select is((select count(*) from pg_temp.outcome), :requests::bigint, 'every request was made');
-select cmp_ok((select count(*) from pg_temp.outcome where list_rows > 1), '>', (:requests / 4)::bigint,
+select cmp_ok((select count(*) from pg_temp.outcome where list_rows > 1), '>', (:requests / 5)::bigint,
               'many lists have several rows');
 select cmp_ok((select count(*) from pg_temp.outcome where document_rows > 1 and document_rows < document_total), '>',
               (:requests / 20)::bigint, 'many documents are a part of what there is');
