@@ -120,14 +120,15 @@ PG_FUNCTION_INFO_V1(batches_engine_requests);
 Datum
 batches_engine_requests(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
 	static const Oid types[] = {TEXTOID, TEXTOID, INT8OID};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
 	check_result_types(fcinfo->flinfo->fn_oid, result->setDesc, types, lengthof(types));
 	/* They may be of others who have used the session. */
-	for (int i = 0; i < ntallies && sees_all_rows(); i++)
+	if (!sees_all_rows())
+		return (Datum) 0;
+	for (int i = 0; i < ntallies; i++)
 	{
 		const char *reason = tallies[i].fallback_reason;
 		Datum values[] = {CStringGetTextDatum(reason == NULL ? "index" : "sql"), (Datum) 0,
