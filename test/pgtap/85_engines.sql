@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(105);
+select plan(106);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -211,6 +211,7 @@ rollback to s;
 insert into batches.batch (project_id, device_type, user_id, priority) values (pg_temp.p(1), 'D', 'ghost', 5);
 alter table batches.job drop constraint job_project_id_batch_id_fkey;
 alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key, alter id drop not null, disable trigger user;
+create index on batches.batch (project_id, id);
 insert into batches.batch (project_id, id, device_type, user_id, priority) values (pg_temp.p(1), null, 'D', 'ghost', 1);
 set local batches.user_id = 'ann';
 set local batches.scan = auto;
@@ -219,6 +220,8 @@ select is(batches.get_all_batches(user_id => '{ghost}', order_by => 'priority', 
 select throws_ok('select * from batches.list_batches(user_id => ''{ghost}'')', 'XX001', 'batch without an id has no job counts', 'and an error on it');
 select throws_ok('select * from batches.list_batches(user_id => ''{ghost}'', order_by => ''jobs_count'')', 'XX001', 'batch without an id has no job counts',
                  'and not passed over by job counts');
+set local batches.scan = index;
+select throws_ok('select * from batches.list_batches(order_by => ''jobs_count'', "limit" => 1)', '55000', null, 'which indexes on them do not have it in');
 set local batches.user_id = '';
 rollback to s;
 
