@@ -123,12 +123,12 @@ foreach my $entry (@mix)
 {
 	my ($weight, $name, $sql) = @$entry;
 	my $file = $node->basedir . '/' . ($name =~ s/\W+/_/gr) . '.sql';
-	# A recent batch's number: its project is whatever it was inserted with
+	# A recent batch's number, or that of none: one that stays has jobs of the clients
 	$sql =~ s/:project/public.numbered(:n)/g;
 	$sql =~ s/:batch\b/public.numbered(:b)/g;
 	$sql =~ s/:recent/public.numbered(:number)/g;
 	my $number = $sql =~ /:number/
-	  ? "select coalesce((select right(id::text, 12)::bigint from batches.batch where project_id = public.numbered(:n) and id > public.numbered(1000) order by id offset :status * 2 limit 1), 1) as number \\gset\n"
+	  ? "select coalesce((select right(id::text, 12)::bigint from batches.batch where project_id = public.numbered(:n) and id > public.numbered(1000) order by id offset :status * 2 limit 1), 0) as number \\gset\n"
 	  : '';
 	# Several statements on one line are one transaction to pgbench only if they are in a block.
 	append_to_file($file, $choose . $number . $sql);
