@@ -136,6 +136,28 @@ fetch_found(Collection *collection)
 	return true;
 }
 
+/* Goes on to the next match of the key ranges, by its entry alone or not; WALK_END is behind the last one. */
+static WalkResult
+next_match(Collection *collection, bool by_entry, int64 work_limit)
+{
+	IndexWalk *walk = &collection->walk;
+
+	for (; collection->range < walk->nranges; collection->range++)
+	{
+		WalkResult result;
+
+		if (!collection->started)
+			index_walk_start_range(walk, collection->range);
+		collection->started = true;
+		result = by_entry ? index_walk_next_entry(walk, work_limit)
+						  : index_walk_next(walk, work_limit);
+		if (result != WALK_END)
+			return result;
+		collection->started = false;
+	}
+	return WALK_END;
+}
+
 /*
  * Goes on with a collection that reads the index only. Tuples that are not all-visible are
  * fetched last. Returns whether it is complete.
@@ -144,36 +166,23 @@ bool
 collect_entries(Collection *collection, int64 work_limit)
 {
 	IndexWalk *walk = &collection->walk;
+	WalkResult result;
 
-	while (collection->range < walk->nranges)
+	while ((result = next_match(collection, true, work_limit)) == WALK_MATCH)
 	{
-		if (!collection->started)
-			index_walk_start_range(walk, collection->range);
-		collection->started = true;
-		switch (index_walk_next_entry(walk, work_limit))
+		if (index_walk_is_visible(walk))
+			take_match(collection, false, &walk->tid);
+		else
 		{
-			case WALK_PAUSED:
+			if (!make_room(collection, tids) && !fetch_found(collection))
 				return false;
-			case WALK_END:
-				collection->range++;
-				collection->started = false;
-				break;
-			case WALK_MATCH:
-				if (index_walk_is_visible(walk))
-					take_match(collection, false, &walk->tid);
-				else
-				{
-					if (!make_room(collection, tids) && !fetch_found(collection))
-						return false;
-					walk->work += WORK_TUPLE;
-					collection->tids[collection->ntids++] = walk->tid;
-				}
-				if (collection->gave_up)
-					return false;
-				break;
+			walk->work += WORK_TUPLE;
+			collection->tids[collection->ntids++] = walk->tid;
 		}
+		if (collection->gave_up)
+			return false;
 	}
-	return fetch_found(collection);
+	return result == WALK_END && fetch_found(collection);
 }
 
 /* The work of fetching so many tuples in the order of their places. */
@@ -252,31 +261,21 @@ bool
 collect_find(Collection *collection, int64 work_limit)
 {
 	IndexWalk *walk = &collection->walk;
+	bool by_key = collection->key != NULL;
+	WalkResult result = WALK_MATCH;
 
-	while (collection->range < walk->nranges &&
-		   (collection->key != NULL ? make_room(collection, keys) : make_room(collection, tids)))
+	while (result == WALK_MATCH &&
+		   (by_key ? make_room(collection, keys) : make_room(collection, tids)))
 	{
-		if (!collection->started)
-			index_walk_start_range(walk, collection->range);
-		collection->started = true;
-		switch (collection->key != NULL ? index_walk_next(walk, work_limit)
-										: index_walk_next_entry(walk, work_limit))
-		{
-			case WALK_PAUSED:
-				return false;
-			case WALK_END:
-				collection->range++;
-				collection->started = false;
-				break;
-			case WALK_MATCH:
-				if (collection->key != NULL)
-					add_key(collection);
-				else
-					collection->tids[collection->ntids++] = walk->tid;
-				break;
-		}
+		result = next_match(collection, !by_key, work_limit);
+		if (result == WALK_MATCH && by_key)
+			add_key(collection);
+		else if (result == WALK_MATCH)
+			collection->tids[collection->ntids++] = walk->tid;
 	}
-	if (collection->key != NULL)
+	if (result == WALK_PAUSED)
+		return false;
+	if (by_key)
 		find_keys(collection->key, collection->scan->snapshot, collection->keys, collection->nkeys,
 				  add_key_tid, collection);
 	walk->work += collection->nkeys * WORK_KEY;
