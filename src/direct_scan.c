@@ -424,20 +424,17 @@ add_size_class(DirectScan *scan)
 static void
 add_filters(DirectScan *scan)
 {
-	bool bounds_jobs = false;
-
 	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
 	{
 		if (!scan->request->filters[id].given)
 			continue;
 		if (!add_filter(scan, &parameters[id], &scan->request->filters[id]))
 			scan->matches_nothing = true;
-		bounds_jobs |= batch_columns[parameters[id].column].is_job_count;
 	}
 	for (int i = 0; i < scan->nquals; i++)
 		if (!normalize_qual(&scan->quals[i]))
 			scan->matches_nothing = true;
-	if (bounds_jobs && !scan->matches_nothing)
+	if (filters_job_counts(scan->request) && !scan->matches_nothing)
 		add_size_class(scan);
 }
 

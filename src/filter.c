@@ -276,13 +276,19 @@ read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 			set_parameter(request, id, PG_GETARG_DATUM(arguments[id]), limit_rule);
 }
 
-/* Whether the request's filters or its order are on the job counts. */
+/* Whether a filter that is given is on the job counts. */
+bool
+filters_job_counts(const Request *request)
+{
+	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+		if (request->filters[id].given && batch_columns[parameters[id].column].is_job_count)
+			return true;
+	return false;
+}
+
+/* The same, or the order is. */
 bool
 uses_job_counts(const Request *request)
 {
-	bool uses = batch_columns[request->order_by].is_job_count;
-
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
-		uses |= request->filters[id].given && batch_columns[parameters[id].column].is_job_count;
-	return uses;
+	return filters_job_counts(request) || batch_columns[request->order_by].is_job_count;
 }

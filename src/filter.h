@@ -44,6 +44,7 @@ extern Oid parameter_type_oid(const Parameter *parameter);
 extern void init_request(Request *request, LimitRule limit_rule);
 extern void set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule);
 extern void match_nothing(Request *request);
+extern bool filters_job_counts(const Request *request);
 extern bool uses_job_counts(const Request *request);
 extern void read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule);
 

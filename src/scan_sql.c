@@ -52,16 +52,6 @@ column_expression(ColumnId column)
 					batch_columns[column].name);
 }
 
-/* Whether a filter that is given, or the order, is on the job counts. */
-static bool
-filters_job_counts(const Request *request)
-{
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
-		if (request->filters[id].given && batch_columns[parameters[id].column].is_job_count)
-			return true;
-	return false;
-}
-
 /* column = any (list); of one element, column = element, which keeps an index's order */
 static void
 append_in(StringInfo sql, const char *column, Datum value, QueryParameters *query_parameters)
@@ -292,7 +282,7 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select ");
 	append_select_list(&sql);
-	if (filters_job_counts(request) || request->order_by == COLUMN_JOBS_COUNT)
+	if (uses_job_counts(request))
 	{
 		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
 		append_join(&sql);
