@@ -3,8 +3,8 @@
  *		How many jobs a batch has, by its key.
  *
  * Who asks for few batches of a project is told by looking each of them up. Who asks for
- * many of them, project by project, is told from a map of all batches of the project, read
- * from the leaf pages of the key's index, which includes the size class: no more than one
+ * many of them, project by project, is told from a map of the project's batches, read from
+ * the leaf pages of the key's index, which includes the size class: no more than one
  * project is in memory, and small classes are the numbers themselves.
  */
 #include "postgres.h"
@@ -68,11 +68,12 @@ typedef struct JobCounts
 	job_count_map_hash *map;
 } JobCounts;
 
-/* Reads the size classes of all batches of the project. */
+/* Reads the size classes of the project's batches, but for those that the quals rule out. */
 static void
 read_map(JobCounts *counts, int64 *work)
 {
-	Qual qual;
+	Qual quals[2];
+	int nquals = 1;
 	Datum *project;
 	IndexWalk walk;
 	MemoryContext previous;
@@ -84,11 +85,15 @@ read_map(JobCounts *counts, int64 *work)
 	previous = MemoryContextSwitchTo(counts->map_context);
 	counts->map = job_count_map_create(counts->map_context, 256, NULL);
 	project = palloc(sizeof(Datum));
-	init_qual(&qual, UUIDOID);
-	qual.columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
+	init_qual(&quals[0], UUIDOID);
+	quals[0].columns[counts->table->source] = counts->table->columns[COLUMN_PROJECT_ID];
 	project[0] = UUIDPGetDatum(&counts->project_id);
-	restrict_to_list(&qual, project, 1);
-	index_walk_init(&walk, counts->table, counts->key, &qual, 1, &qual, NoMovementScanDirection);
+	restrict_to_list(&quals[0], project, 1);
+	for (int i = 0; i < counts->nquals; i++)
+		if (counts->quals[i]->columns[counts->table->source] == counts->size_class)
+			quals[nquals++] = *counts->quals[i];
+	index_walk_init(&walk, counts->table, counts->key, quals, nquals, &quals[0],
+					NoMovementScanDirection);
 	index_walk_need_column(&walk, counts->size_class);
 	index_walk_start_range(&walk, 0);
 	while (!counts->is_large && index_walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
