@@ -7,6 +7,7 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
+#include "port/pg_bitutils.h"
 
 #include "batches.h"
 #include "total.h"
@@ -35,7 +36,7 @@ fail_on_wrong_totals(void)
 					 BATCHES_SCHEMA)));
 }
 
-/* Adds what an array of the table has to cells. A null is no batch. */
+/* Adds what an array of the table has to cells. A null, as most are, is no batch. */
 void
 add_cells(int64 *cells, ArrayType *array)
 {
@@ -45,9 +46,15 @@ add_cells(int64 *cells, ArrayType *array)
 	if (ARR_ELEMTYPE(array) != INT8OID ||
 		ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) != N_CELLS)
 		fail_on_wrong_totals();
-	for (int i = 0; i < N_CELLS; i++)
-		if (present == NULL || (present[i / BITS_PER_BYTE] & (1 << i % BITS_PER_BYTE)) != 0)
-			cells[i] += *value++;
+	for (int first = 0; first < N_CELLS; first += BITS_PER_BYTE)
+	{
+		uint32 mask = present == NULL ? 0xFF : present[first / BITS_PER_BYTE];
+
+		if (N_CELLS - first < BITS_PER_BYTE)
+			mask &= (1 << (N_CELLS - first)) - 1;
+		for (; mask != 0; mask &= mask - 1)
+			cells[first + pg_rightmost_one_pos32(mask)] += *value++;
+	}
 }
 
 /* The array that the table has for cells, or NULL if they count nothing. */
