@@ -149,8 +149,8 @@ next_match(Collection *collection, bool by_entry, int64 work_limit)
 		if (!collection->started)
 			index_walk_start_range(walk, collection->range);
 		collection->started = true;
-		result = by_entry ? index_walk_next_entry(walk, work_limit)
-						  : index_walk_next(walk, work_limit);
+		result =
+			by_entry ? index_walk_next_entry(walk, work_limit) : index_walk_next(walk, work_limit);
 		if (result != WALK_END)
 			return result;
 		collection->started = false;
