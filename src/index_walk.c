@@ -161,6 +161,8 @@ start_leaves(IndexWalk *walk, int range)
 	if (walk->leaves == NULL)
 		walk->leaves = leaf_begin(walk->index->relation, walk->snapshot);
 	leaf_seek(walk->leaves, from, NULL, nfrom);
+	/* The page at hand may be that of another range, which was not read to its end. */
+	walk->page = 0;
 }
 
 /*
@@ -238,6 +240,7 @@ index_walk_start_range(IndexWalk *walk, int range)
 {
 	walk->range = range;
 	walk->range_entries = 0;
+	walk->asks_again = false;
 	walk->work += WORK_DESCENT;
 	if (ScanDirectionIsNoMovement(walk->direction))
 		start_leaves(walk, range);
@@ -355,6 +358,21 @@ fetch_entry(IndexWalk *walk)
 	return found;
 }
 
+/* Whether the entry meets the quals on the index's columns, and has the tag if that is known. */
+static bool
+meets_quals(IndexWalk *walk)
+{
+	for (int i = 0; i < walk->nindex_quals; i++)
+	{
+		bool isnull;
+		Datum value = entry_value(walk, walk->entry, walk->positions[i], &isnull);
+
+		if (!qual_holds(walk->index_quals[i], value, isnull))
+			return false;
+	}
+	return walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid);
+}
+
 /*
  * Goes on to the next entry of the range that meets the quals that can be told
  * without fetching, unless that takes more work than is allowed.
@@ -364,19 +382,19 @@ index_walk_next_entry(IndexWalk *walk, int64 work_limit)
 {
 	while (walk->work < work_limit)
 	{
-		bool holds = true;
+		FilterAnswer answer = FILTER_ACCEPTS;
 
-		if (!next_entry(walk))
-			return WALK_END;
-		for (int i = 0; i < walk->nindex_quals && holds; i++)
+		if (!walk->asks_again)
 		{
-			bool isnull;
-			Datum value = entry_value(walk, walk->entry, walk->positions[i], &isnull);
-
-			holds = qual_holds(walk->index_quals[i], value, isnull);
+			if (!next_entry(walk))
+				return WALK_END;
+			if (!meets_quals(walk))
+				continue;
 		}
-		if (holds && (walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid)) &&
-			(walk->filter == NULL || walk->filter->accepts(walk->filter, walk)))
+		if (walk->filter != NULL)
+			answer = walk->filter->ask(walk->filter, walk, work_limit);
+		walk->asks_again = answer == FILTER_PAUSED;
+		if (answer == FILTER_ACCEPTS)
 			return WALK_MATCH;
 	}
 	return WALK_PAUSED;

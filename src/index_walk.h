@@ -31,10 +31,17 @@ typedef enum WalkResult
 
 typedef struct IndexWalk IndexWalk;
 
+typedef enum FilterAnswer
+{
+	FILTER_REJECTS,
+	FILTER_ACCEPTS,
+	FILTER_PAUSED, /* the work allowed is done: it has to be asked again */
+} FilterAnswer;
+
 /* What else an entry has to meet, as far as that is told without fetching */
 typedef struct EntryFilter
 {
-	bool (*accepts)(struct EntryFilter *filter, IndexWalk *walk);
+	FilterAnswer (*ask)(struct EntryFilter *filter, IndexWalk *walk, int64 work_limit);
 	void (*end)(struct EntryFilter *filter);
 	int64 work; /* of asking it once */
 } EntryFilter;
@@ -65,14 +72,15 @@ struct IndexWalk
 	const TagWalk *tags; /* knows which tuples have the tag; or NULL */
 
 	EntryFilter *filter; /* one more for the entries, or NULL */
+	bool asks_again;     /* it, for the last entry */
 
 	int range;           /* the one being read */
 	int64 range_entries; /* read of it */
 	LeafReader *leaves;  /* for a walk without a direction */
-	int64 page;          /* of the leaves, the last one seen */
-	bool page_is_inside;
-	IndexScanDesc scan;        /* for one with a direction */
-	int nkeys;                 /* of each of its ranges */
+	int64 page;          /* of the leaves, the last one seen in the range; they count from 1 */
+	bool page_is_inside; /* the range, with all its entries */
+	IndexScanDesc scan;  /* for one with a direction */
+	int nkeys;           /* of each of its ranges */
 	ScanKeyData place_keys[2]; /* the place behind which a range is resumed */
 	IndexTuple entry;          /* the last one */
 	ItemPointerData tid;       /* where its chain of updates begins */

@@ -21,9 +21,12 @@
 #include "counts.h"
 #include "job_counts.h"
 
-/* A map is read when more batches of a project than this were asked for, */
+/*
+ * A project's map is read once more than FEW_LOOK_UPS of its batches were asked for, and at
+ * least one in READ_PER_LOOK_UP of its entries. Reading that many entries takes as long as
+ * one look-up: of a smaller share, look-ups are cheaper.
+ */
 #define FEW_LOOK_UPS 4
-/* and one at least of so many that were passed over: as many are read in the time of a look-up. */
 #define READ_PER_LOOK_UP 25
 
 typedef struct JobCountEntry
@@ -66,16 +69,18 @@ typedef struct JobCounts
 	bool has_map;
 	bool is_large; /* its map takes more memory than there is */
 	job_count_map_hash *map;
+	bool reads_map; /* and was paused */
+	Qual map_quals[2];
+	IndexWalk map_walk;
 } JobCounts;
 
-/* Reads the size classes of the project's batches, but for those that the quals rule out. */
+/* Begins to read the size classes of the project's batches, but for those that the quals rule out. */
 static void
-read_map(JobCounts *counts, int64 *work)
+begin_map(JobCounts *counts)
 {
-	Qual quals[2];
+	Qual *quals = counts->map_quals;
 	int nquals = 1;
 	Datum *project;
-	IndexWalk walk;
 	MemoryContext previous;
 
 	if (counts->map_context == NULL)
@@ -92,32 +97,57 @@ read_map(JobCounts *counts, int64 *work)
 	for (int i = 0; i < counts->nquals; i++)
 		if (counts->quals[i]->columns[counts->table->source] == counts->size_class)
 			quals[nquals++] = *counts->quals[i];
-	index_walk_init(&walk, counts->table, counts->key, quals, nquals, &quals[0],
+	index_walk_init(&counts->map_walk, counts->table, counts->key, quals, nquals, &quals[0],
 					NoMovementScanDirection);
-	index_walk_need_column(&walk, counts->size_class);
-	index_walk_start_range(&walk, 0);
-	while (!counts->is_large && index_walk_next(&walk, NO_WORK_LIMIT) == WALK_MATCH)
+	index_walk_need_column(&counts->map_walk, counts->size_class);
+	index_walk_start_range(&counts->map_walk, 0);
+	counts->reads_map = true;
+	MemoryContextSwitchTo(previous);
+}
+
+static void
+end_map(JobCounts *counts)
+{
+	if (counts->reads_map)
+		index_walk_end(&counts->map_walk);
+	counts->reads_map = false;
+}
+
+/* Goes on reading it. Returns whether that has ended, for lack of memory it may be. */
+static bool
+read_map(JobCounts *counts, int64 work_limit, int64 *work)
+{
+	IndexWalk *walk = &counts->map_walk;
+	int64 done = walk->work;
+	int64 limit = done + Max(work_limit - *work, 1);
+	MemoryContext previous = MemoryContextSwitchTo(counts->map_context);
+	WalkResult result = WALK_MATCH;
+
+	while (!counts->is_large && (result = index_walk_next(walk, limit)) == WALK_MATCH)
 	{
 		bool isnull;
 		bool found;
 		JobCountEntry *entry = job_count_map_insert(
 			counts->map,
-			*DatumGetUUIDP(index_walk_value(&walk, counts->table->columns[COLUMN_ID], &isnull)),
+			*DatumGetUUIDP(index_walk_value(walk, counts->table->columns[COLUMN_ID], &isnull)),
 			&found);
 
 		entry->size_class =
 			DatumGetInt16(direct_position(counts->key, counts->size_class) > 0
-							  ? index_walk_value(&walk, counts->size_class, &isnull)
-							  : slot_getattr(walk.fetch.slot, counts->size_class, &isnull));
+							  ? index_walk_value(walk, counts->size_class, &isnull)
+							  : slot_getattr(walk->fetch.slot, counts->size_class, &isnull));
 		/* The map doubles when it is full. */
 		counts->is_large = !found && counts->map->members >= counts->map->grow_threshold &&
 						   !fits_budget(counts->context, counts->map->size * sizeof(JobCountEntry),
 										2 * counts->map->size * sizeof(JobCountEntry));
 	}
-	*work += walk.work;
-	index_walk_end(&walk);
+	*work += walk->work - done;
 	MemoryContextSwitchTo(previous);
+	if (result == WALK_PAUSED)
+		return false;
+	end_map(counts);
 	counts->has_map = !counts->is_large;
+	return true;
 }
 
 /* Looks a single batch up. */
@@ -139,28 +169,36 @@ look_up(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id)
 }
 
 /*
- * The number of jobs of a batch, or -1 if it has none at all in the table. So many batches
- * of the project, with those that were asked for, have been passed. Adds up the work.
+ * Prepares to tell of a batch of a project: reads the project's map if that pays. "passed" is
+ * how many of the project's entries the asking walk has read. Adds up the work. Returns false
+ * if that is as much as is allowed, and there is more to do.
  */
-static int32
-count_jobs_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id, int64 passed,
-			  int64 *work)
+static bool
+prepare_project(JobCounts *counts, const pg_uuid_t *project_id, int64 passed, int64 work_limit,
+				int64 *work)
 {
-	MemoryContext previous = MemoryContextSwitchTo(counts->context);
-	JobCountEntry *entry = NULL;
-	int32 count;
-
 	if (memcmp(&counts->project_id, project_id, UUID_LEN) != 0)
 	{
+		end_map(counts);
 		counts->project_id = *project_id;
 		counts->nasked = 0;
 		counts->has_map = false;
 		counts->is_large = false;
 	}
 	counts->nasked++;
-	if (!counts->has_map && !counts->is_large && counts->nasked > FEW_LOOK_UPS &&
-		counts->nasked >= passed / READ_PER_LOOK_UP)
-		read_map(counts, work);
+	if (!counts->reads_map && !counts->has_map && !counts->is_large &&
+		counts->nasked > FEW_LOOK_UPS && counts->nasked >= passed / READ_PER_LOOK_UP)
+		begin_map(counts);
+	return !counts->reads_map || read_map(counts, work_limit, work);
+}
+
+/* The number of jobs of a batch of the project, or -1 if the batch has no row. */
+static int32
+count_jobs_of(JobCounts *counts, const pg_uuid_t *id, int64 *work)
+{
+	JobCountEntry *entry = NULL;
+	int32 count = -1;
+
 	if (counts->has_map)
 	{
 		*work += WORK_ENTRY;
@@ -169,10 +207,12 @@ count_jobs_of(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *i
 	}
 	if (!counts->has_map || count >= EXACT_SIZE_CLASSES)
 	{
+		MemoryContext previous = MemoryContextSwitchTo(counts->context);
+
 		*work += WORK_JOIN;
-		count = look_up(counts, project_id, id);
+		count = look_up(counts, &counts->project_id, id);
+		MemoryContextSwitchTo(previous);
 	}
-	MemoryContextSwitchTo(previous);
 	return count;
 }
 
@@ -185,8 +225,8 @@ is_by_project(const IndexWalk *walk)
 }
 
 /* An EntryFilter: whether the entry's batch meets the quals on the number of its jobs */
-static bool
-has_wanted_jobs(EntryFilter *filter, IndexWalk *walk)
+static FilterAnswer
+ask_for_jobs(EntryFilter *filter, IndexWalk *walk, int64 work_limit)
 {
 	JobCounts *counts = (JobCounts *) filter;
 	TupleDesc descriptor = RelationGetDescr(walk->index->relation);
@@ -196,21 +236,23 @@ has_wanted_jobs(EntryFilter *filter, IndexWalk *walk)
 	Datum id = index_getattr(walk->entry, counts->id_position, descriptor, &id_isnull);
 
 	if (isnull || id_isnull)
-		return false;
-	counts->last =
-		count_jobs_of(counts, DatumGetUUIDP(project_id), DatumGetUUIDP(id),
-					  is_by_project(walk) ? walk->range_entries : PG_INT64_MAX, &walk->work);
+		return FILTER_REJECTS;
+	if (!prepare_project(counts, DatumGetUUIDP(project_id),
+						 is_by_project(walk) ? walk->range_entries : PG_INT64_MAX, work_limit,
+						 &walk->work))
+		return FILTER_PAUSED;
+	counts->last = count_jobs_of(counts, DatumGetUUIDP(id), &walk->work);
 	if (counts->last < 0)
-		return false;
+		return FILTER_REJECTS;
 	for (int i = 0; i < counts->nquals; i++)
 	{
 		Datum value = counts->quals[i]->type == INT2OID ? Int16GetDatum(size_class(counts->last))
 														: Int32GetDatum(counts->last);
 
 		if (!qual_holds(counts->quals[i], value, false))
-			return false;
+			return FILTER_REJECTS;
 	}
-	return true;
+	return FILTER_ACCEPTS;
 }
 
 static void
@@ -218,6 +260,7 @@ end_filter(EntryFilter *filter)
 {
 	JobCounts *counts = (JobCounts *) filter;
 
+	end_map(counts);
 	if (counts->map_context != NULL)
 		MemoryContextDelete(counts->map_context);
 	counts->map_context = NULL;
@@ -245,7 +288,7 @@ job_counts_filter(IndexWalk *walk, DirectTable *table, DirectIndex *key, AttrNum
 	counts->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
 	if (walk->needs_heap || counts->project_position == 0 || counts->id_position == 0)
 		return false;
-	counts->filter.accepts = has_wanted_jobs;
+	counts->filter.ask = ask_for_jobs;
 	counts->filter.end = end_filter;
 	counts->filter.work = is_by_project(walk) ? WORK_COUNTED : WORK_JOIN;
 	counts->quals = palloc(sizeof(Qual *) * (nquals + 1));
@@ -272,5 +315,8 @@ job_counts_last(const IndexWalk *walk)
 int32
 job_counts_of(IndexWalk *walk, const pg_uuid_t *project_id, const pg_uuid_t *id)
 {
-	return count_jobs_of((JobCounts *) walk->filter, project_id, id, PG_INT64_MAX, &walk->work);
+	JobCounts *counts = (JobCounts *) walk->filter;
+
+	(void) prepare_project(counts, project_id, PG_INT64_MAX, NO_WORK_LIMIT, &walk->work);
+	return count_jobs_of(counts, id, &walk->work);
 }

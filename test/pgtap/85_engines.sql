@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(106);
+select plan(115);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -177,6 +177,19 @@ select is(pg_temp.fallback_reason() = 'Reason: column "webhook" of "batch" is no
           case when current_setting('server_version_num')::int >= 180000 then true end, 'a virtual column is a reason to read by SQL, a stored one is not');
 select is((select count(*) from batches.list_batches() where webhook = device_type), 100::bigint, 'and listed either way');
 rollback to s;
+alter table batches.batch_total alter column n type bigint using 5;
+select throws_ok(format('select batches.%s()', f), '42804', 'column "n" of "batches.batch_total" has type bigint instead of bigint[]', f || ' needs totals of their type')
+  from unnest(array['count_batches', 'batch_facets']) f;
+rollback to s;
+alter table batches.batch alter column device_type type integer using 5;
+select throws_ok('select batches.batch_facets(created_after => ''2000-01-01Z'')', '42804', 'column "device_type" of "batches.batch" has type integer instead of text',
+                 'facets need columns of their types');
+rollback to s;
+alter table batches.batch alter device_type drop not null, disable trigger user;
+update batches.batch set device_type = null where right(id::text, 1) = '1';
+select throws_ok('select batches.batch_facets(created_after => ''2000-01-01Z'')', '23502', 'null value in column "device_type" of a batch',
+                 'facets have no place for a batch without a device');
+rollback to s;
 \if :has_icu
 alter table batches.batch alter column device_type type text collate "de-x-icu";
 select pg_temp.same('a column of another collation sorts by code point');
@@ -270,6 +283,14 @@ select throws_ok($$select batches.count_batches(device_type => '{D1}')$$, '42501
 select throws_ok('select batches.list_batches()', '42501', 'permission denied for table batch', 'a list those on all columns');
 reset role;
 savepoint s;
+set local batches.user_id = '';
+alter role batches_test_reader bypassrls;
+revoke select (project_id) on batches.batch from batches_test_reader;
+set local role batches_test_reader;
+select throws_ok($$select batches.count_batches(status => '{DONE}', min_jobs => $$ || n || ', max_jobs => 2)', '42501', 'permission denied for table batch',
+                 'a count by jobs takes the rights on the key, too: at least ' || n) from unnest(array[0, 5]) n;
+reset role;
+rollback to s;
 grant select (webhook) on batches.batch to batches_test_reader;
 revoke select (project_id, status) on batches.batch from batches_test_reader;
 set local batches.user_id = '';
@@ -459,6 +480,25 @@ select pg_temp.p(50 + n % 2), case when n % 100 = 0 then 'ERROR' else 'DONE' end
   from generate_series(1, 20000) n;
 select cmp_ok(pg_temp.entries_read($$select count(*) from batches.list_batches(project_id => array[pg_temp.p(50), pg_temp.p(51)], status => '{ERROR}', max_jobs => 0)$$),
               '<', 12000::bigint, 'statistics of an empty table do not keep a better index out');
+rollback to lists;
+
+-- A walk that has paused within a page begins anew when the tag's tuples are known. The user's projects are neighbours
+-- in the index, with another one's batches between them.
+truncate batches.batch, batches.job;
+alter table batches.batch set (fillfactor = 10);
+insert into batches.batch (project_id, id, device_type, user_id, status, tags)
+select pg_temp.p(case when n <= 20 then 100 when n <= 25 then 101 when n <= 35 then 102 else 103 end),
+       ('d' || lpad(n::text, 31, '0'))::uuid, 'D', 'many', 'PAUSED', case when n % 8 = 0 or n between 26 and 35 then '{x}' else '{}' end::text[]
+  from generate_series(1, 1500) n;
+analyze batches.batch;
+create temporary view neighbours as select * from batches.batch where project_id in (pg_temp.p(101), pg_temp.p(103)) and 'x' = any (tags);
+set local batches.scan = index;
+select is(batches.count_batches(tag => 'x', project_id => array[pg_temp.p(101), pg_temp.p(103)]), (select count(*) from neighbours),
+          'a count that begins anew has its own projects'' batches, once each');
+select results_eq($$select id from batches.list_batches(tag => 'x', order_by => 'id', "limit" => 300, project_id => array[pg_temp.p(101), pg_temp.p(103)])$$,
+                  'select id from neighbours order by id desc', 'so has a list in the order of the id');
+select results_eq($$select id from batches.list_batches(tag => 'x', status => '{PAUSED}', "limit" => 300, project_id => array[pg_temp.p(101), pg_temp.p(103)])$$,
+                  'select id from neighbours order by created_at desc, id desc', 'and a list by status');
 rollback to lists;
 
 -- A tag that more pages have than there is memory for their tuples
