@@ -135,7 +135,11 @@ fail_on_missing_row(const PageReader *reader, int number)
 {
 	/* Looking for them has put the keys in order. */
 	for (int i = 0; i < reader->nrows; i++)
-		if (reader->keys[i].number == number)
+		if (reader->keys[i].number != number)
+			continue;
+		else if (reader->found == SOURCE_JOB_COUNT)
+			fail_on_missing_batch(&reader->keys[i].id);
+		else
 			fail_on_missing_counts(&reader->keys[i].id);
 }
 
@@ -695,8 +699,15 @@ direct_scan_may_page(DirectScan *scan)
 bool
 direct_scan_may_count(DirectScan *scan)
 {
+	const AttrNumber *own = scan->columns[SOURCE_BATCH];
 	Bitmapset *columns = NULL;
 
+	/* The key, by which the other table is joined */
+	if (scan->uses_job_counts)
+	{
+		columns = bms_add_member(columns, own[COLUMN_PROJECT_ID]);
+		columns = bms_add_member(columns, own[COLUMN_ID]);
+	}
 	for (int i = 0; i < scan->nquals; i++)
 		if (scan->quals[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
 			columns = bms_add_member(columns, scan->quals[i].columns[SOURCE_BATCH]);

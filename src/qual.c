@@ -10,6 +10,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "parser/parse_oper.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -70,6 +71,15 @@ compare_values(Qual *qual, Datum a, Datum b)
 	return ApplySortComparator(a, false, b, false, &qual->order);
 }
 
+#define ST_SORT sort_values
+#define ST_ELEMENT_TYPE Datum
+#define ST_COMPARE_ARG_TYPE Qual
+#define ST_COMPARE(a, b, qual) compare_values(qual, *(a), *(b))
+#define ST_SCOPE static
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 static int
 compare_values_arg(const void *a, const void *b, void *qual)
 {
@@ -98,9 +108,10 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 {
 	int n = 0;
 
-	qsort_arg(values, nvalues, sizeof(Datum), compare_values_arg, qual);
+	sort_values(values, nvalues, qual);
 	for (int i = 0; i < nvalues; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (n > 0 && compare_values(qual, values[n - 1], values[i]) == 0)
 			continue;
 		if (!qual->has_list || is_listed(qual, values[i]))

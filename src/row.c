@@ -77,6 +77,22 @@ column_type_oid(ColumnType type)
 	elog(ERROR, "unrecognized column type: %d", (int) type);
 }
 
+/* A row of "batch_job_count" has no batch that the role may see. */
+void
+fail_on_missing_batch(const pg_uuid_t *id)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_DATA_CORRUPTED),
+		 errmsg("there are job counts of batch %s, which does not exist",
+				DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+		 errhint("If it was deleted while no trigger kept the counts, the owner of the tables "
+				 "mends them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
+				 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "
+				 "the same.",
+				 BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA)));
+}
+
 /* A batch, which may have no id, has no row in "batch_job_count" that the role may see. */
 void
 fail_on_missing_counts(const pg_uuid_t *id)

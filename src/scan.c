@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -114,13 +115,14 @@ intersect_uuids(ArrayType *list, ArrayType *sorted)
 	{
 		const char *uuid = wanted + i * UUID_LEN;
 
+		CHECK_FOR_INTERRUPTS();
 		if (bsearch(uuid, ARR_DATA_PTR(sorted), nsorted, UUID_LEN, compare_uuids) != NULL)
 			accumArrayResult(result, PointerGetDatum(uuid), false, UUIDOID, CurrentMemoryContext);
 	}
 	return DatumGetArrayTypeP(makeArrayResult(result, CurrentMemoryContext));
 }
 
-/* Leaves a request to SQL; why, is an error to who has asked for the other engine. */
+/* Lets SQL read a request. With batches.scan = index, that is an error, which names the reason. */
 static void
 leave_to_sql(BatchScan *scan, const char *reason)
 {
@@ -169,7 +171,7 @@ fail_on_batch(TupleTableSlot *slot, void *arg)
  * No job counts at all are a fault, unless there is no batch: where batches were copied
  * without them, a filter on them would find nothing and not say why.
  */
-static void
+void
 check_job_counts(const Request *request)
 {
 	QueryParameters no_parameters = {0};
@@ -229,13 +231,17 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 	scan_sql_page(scan->request, callback, arg);
 }
 
-/* Counts all rows that match. What a page has told is not counted again; totals come first. */
+/*
+ * Counts all rows that match. What costs least comes first: the page may have shown how many
+ * there are, totals may tell, an index is read, SQL counts.
+ */
 int64
 scan_count(BatchScan *scan)
 {
+	bool may_count = scan->direct != NULL && direct_scan_may_count(scan->direct);
 	int64 count;
 
-	if (scan->direct != NULL && direct_scan_knows_count(scan->direct, &count))
+	if (may_count && direct_scan_knows_count(scan->direct, &count))
 	{
 		scan->report.total_source = "page";
 		return count;
@@ -246,7 +252,7 @@ scan_count(BatchScan *scan)
 		scan->report.total_source = TOTAL_TABLE;
 		return count;
 	}
-	if (scan->direct != NULL && direct_scan_may_count(scan->direct))
+	if (may_count)
 	{
 		scan->report.total_source = "index";
 		return direct_scan_count(scan->direct);
@@ -255,7 +261,10 @@ scan_count(BatchScan *scan)
 	return scan_sql_count(scan->request);
 }
 
-/* The same behind a page with so many rows: one that ends before its limit tells it by itself. */
+/*
+ * The total after a page of so many rows. A page that is shorter than its limit is the last
+ * one, so it tells the total by itself.
+ */
 int64
 scan_total(BatchScan *scan, int64 nrows)
 {

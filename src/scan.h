@@ -12,6 +12,7 @@ typedef struct BatchScan BatchScan;
 
 extern void define_scan_settings(void);
 extern void restrict_to_viewer(Request *request);
+extern void check_job_counts(const Request *request);
 extern BatchScan *scan_begin(Request *request, bool lists_paths);
 extern void scan_page(BatchScan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_count(BatchScan *scan);
