@@ -349,6 +349,13 @@ comment on function @extschema@.upgrade_tables() is
 -- What is derived, compared with a recount
 --
 
+create function @extschema@.total_cell(status @extschema@.batch_status, open boolean, queue_priority @extschema@.queue_priority)
+  returns integer
+  language c stable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_total_cell';
+comment on function @extschema@.total_cell(@extschema@.batch_status, boolean, @extschema@.queue_priority) is
+  'The element of batch_total.n, from 1 on, in which such batches are counted; null for labels that are not the extension''s.';
+
 create function @extschema@.differing_counts()
   returns table (project_id uuid, batch_id uuid, device_type text, kept bigint[], actual bigint[])
   language plpgsql stable parallel restricted
@@ -385,9 +392,7 @@ begin
         from @extschema@.batch_total t cross join unnest(t.n) with ordinality as u (n, cell)
       union all
       select b.project_id, b.device_type,
-             ((array_position(enum_range(null::@extschema@.batch_status), b.status) - 1) * 2 + b.open::integer) * 5
-               + array_position(enum_range(null::@extschema@.queue_priority), b.queue_priority),
-             0, count(*)
+             @extschema@.total_cell(b.status, b.open, b.queue_priority), 0, count(*)
         from @extschema@.batch b
        group by grouping sets ((b.project_id, b.device_type, b.status, b.open, b.queue_priority),
                                (b.project_id, b.status, b.open, b.queue_priority))
@@ -420,11 +425,11 @@ begin
       || jsonb_build_object('jobs_count', counts[7], 'size_class', counts[8]);
   end if;
   return (
-    select coalesce(jsonb_object_agg(concat_ws(' ', s.status, o.open, q.priority), c.n), '{}')
-      from unnest(enum_range(null::@extschema@.batch_status)) with ordinality as s (status, i)
-     cross join (values ('closed', 0), ('open', 1)) as o (open, j)
-     cross join unnest(enum_range(null::@extschema@.queue_priority)) with ordinality as q (priority, k)
-      join unnest(counts) with ordinality as c (n, cell) on c.cell = ((s.i - 1) * 2 + o.j) * 5 + q.k
+    select coalesce(jsonb_object_agg(concat_ws(' ', s.status, o.name, q.priority), c.n), '{}')
+      from unnest(enum_range(null::@extschema@.batch_status)) as s (status)
+     cross join (values ('closed', false), ('open', true)) as o (name, open)
+     cross join unnest(enum_range(null::@extschema@.queue_priority)) as q (priority)
+      join unnest(counts) with ordinality as c (n, cell) on c.cell = @extschema@.total_cell(s.status, o.open, q.priority)
      where c.n <> 0);
 end
 $shown_counts$;

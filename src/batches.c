@@ -10,6 +10,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -30,7 +31,8 @@ extension_type(const char *name)
 
 	if (!OidIsValid(type))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name)));
+						errmsg("type \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
+						errhint("It is part of the extension \"batches\": create that again.")));
 	return type;
 }
 
@@ -83,6 +85,20 @@ require_table(const char *name)
 	return table;
 }
 
+/* The owner of a table, which need not be open: whose lock might have to be waited for. */
+Oid
+table_owner(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", table);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* Checks that a column has the type that create_tables() gives it: its values are taken for that. */
 void
 check_column_type(const char *table, const char *column, Oid actual, Oid expected)
@@ -111,7 +127,9 @@ require_column(TupleDesc descriptor, const char *table, const char *name, Oid ty
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("column \"%s\" of \"%s.%s\" does not exist", name, BATCHES_SCHEMA, table)));
+			 errmsg("column \"%s\" of \"%s.%s\" does not exist", name, BATCHES_SCHEMA, table),
+			 errhint("The tables must have the columns that %s.create_tables() gives them.",
+					 BATCHES_SCHEMA)));
 }
 
 /*

@@ -17,6 +17,7 @@ extern Oid extension_function(const char *name);
 extern void fail_on_other_version(Oid function, const char *what);
 extern void check_result_types(Oid function, TupleDesc descriptor, const Oid *types, int ntypes);
 extern Oid require_table(const char *name);
+extern Oid table_owner(Oid table);
 extern void check_column_type(const char *table, const char *column, Oid actual, Oid expected);
 extern AttrNumber require_column(TupleDesc descriptor, const char *table, const char *name,
 								 Oid type);

@@ -16,6 +16,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -129,7 +130,7 @@ typedef struct BatchCounter
  */
 
 DerivedTable *
-open_totals(Relation batch)
+open_totals(Oid batch)
 {
 	static const char *const keys[] = {"device_type", "project_id"};
 
@@ -194,16 +195,16 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	}
 	for (; more; more = !recalled && nmerged < MAX_MERGED_ROWS && derived_next(totals))
 	{
-		bool is_null;
+		bool isnull_id;
 		ArrayType *found;
 
 		if (!derived_is_free(totals) || !derived_may_change(totals))
 			continue;
-		found = DatumGetArrayTypeP(slot_getattr(totals->found, n_column, &is_null));
+		found = DatumGetArrayTypeP(counted_value(totals->found, n_column, "total"));
 		if (!ItemPointerIsValid(&base))
 		{
 			base = totals->found->tts_tid;
-			id = *DatumGetUUIDP(slot_getattr(totals->found, id_column, &is_null));
+			id = *DatumGetUUIDP(slot_getattr(totals->found, id_column, &isnull_id));
 			add_cells(base_cells, found);
 		}
 		else if (derived_delete(totals, &totals->found->tts_tid, false) == DERIVED_DONE)
@@ -261,7 +262,7 @@ write_totals(BatchCounter *counter)
 			continue;
 		if (totals == NULL)
 		{
-			totals = open_totals(counter->batch);
+			totals = open_totals(RelationGetRelid(counter->batch));
 			row_context = AllocSetContextCreate(CurrentMemoryContext, "batches total",
 												ALLOCSET_DEFAULT_SIZES);
 		}
@@ -343,20 +344,11 @@ job_counts(BatchCounter *counter)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(counter->statement_context);
 
-		open_job_counts(&counter->job_counts, counter->batch, NULL);
+		open_job_counts(&counter->job_counts, RelationGetRelid(counter->batch), InvalidOid);
 		counter->has_job_counts = true;
 		MemoryContextSwitchTo(previous);
 	}
 	return &counter->job_counts;
-}
-
-/* Gives a new batch its counts. */
-static void
-insert_job_counts(BatchCounter *counter, const CountedBatch *batch)
-{
-	JobCountChange none = {.project_id = batch->project_id, .batch_id = batch->id};
-
-	add_job_counts(job_counts(counter), &none, ADD_TO_NONE);
 }
 
 /* A key of "batch" that a statement has added or removed, as it is sorted */
@@ -385,7 +377,7 @@ static void
 apply_key(BatchCounter *counter, const CountedBatch *batch, int delta, bool with_jobs)
 {
 	if (delta > 0)
-		insert_job_counts(counter, batch);
+		insert_job_counts(job_counts(counter), &batch->project_id, &batch->id);
 	else if (delta < 0)
 		remove_job_counts(job_counts(counter), &batch->project_id, &batch->id, with_jobs);
 }
@@ -439,11 +431,30 @@ find_columns(BatchCounter *counter)
 		require_column(descriptor, "batch", "queue_priority", extension_type("queue_priority"));
 }
 
+/* Whether there are other triggers than ours that a new batch fires, and before ours it may be. */
+static bool
+has_other_insert_triggers(Relation batch)
+{
+	Oid function = extension_function("count_changed_batches");
+
+	for (int i = 0; batch->trigdesc != NULL && i < batch->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &batch->trigdesc->triggers[i];
+
+		if (!trigger->tgisinternal && trigger->tgfoid != function &&
+			TRIGGER_FOR_AFTER(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
+			return true;
+	}
+	return false;
+}
+
 /* New batches. Their order does not matter: nobody else can have locks on their counts. */
 static void
 count_new_batches(BatchCounter *counter, Tuplestorestate *new_rows, TupleTableSlot *slot,
 				  MemoryContext row_context)
 {
+	bool may_be_gone = has_other_insert_triggers(counter->batch);
+
 	begin_transition_rows(new_rows);
 	while (tuplestore_gettupleslot(new_rows, true, false, slot))
 	{
@@ -452,7 +463,9 @@ count_new_batches(BatchCounter *counter, Tuplestorestate *new_rows, TupleTableSl
 
 		CHECK_FOR_INTERRUPTS();
 		read_batch(counter, slot, &batch);
-		insert_job_counts(counter, &batch);
+		/* What a trigger has deleted has no counts; in the totals, that is counted by itself. */
+		if (!may_be_gone || batch_exists(job_counts(counter), &batch.project_id, &batch.id))
+			insert_job_counts(job_counts(counter), &batch.project_id, &batch.id);
 		count_batch(counter, &batch, 1);
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(row_context);
@@ -542,7 +555,7 @@ batches_count_changed_batches(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		check_truncate_trigger(trigger);
-		derived_truncate(trigger->tg_relation);
+		derived_truncate(RelationGetRelid(trigger->tg_relation));
 		return PointerGetDatum(NULL);
 	}
 	if (!has_transition_rows(old_rows) && !has_transition_rows(new_rows))

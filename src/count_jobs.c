@@ -15,10 +15,11 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -44,7 +45,7 @@ enum
  */
 
 void
-open_job_counts(JobCountTable *table, Relation batch, Relation job)
+open_job_counts(JobCountTable *table, Oid batch, Oid job)
 {
 	static const char *const keys[] = {"project_id", "batch_id"};
 	TupleDesc descriptor;
@@ -74,7 +75,7 @@ find_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *
 {
 	Datum key[] = {UUIDPGetDatum(project_id), UUIDPGetDatum(batch_id)};
 
-	return derived_find(table->rows, key);
+	return derived_find_to_change(table->rows, key);
 }
 
 static int32
@@ -108,7 +109,8 @@ fail_on_drift(const JobCountChange *change)
 typedef struct BatchRows
 {
 	bool any;
-	bool ours; /* a row that this transaction has written */
+	bool ours;   /* a row that this transaction has written */
+	bool others; /* one that another has */
 } BatchRows;
 
 /* A QueryRowCallback */
@@ -119,13 +121,16 @@ note_row(TupleTableSlot *slot, void *arg)
 	bool isnull;
 
 	rows->any = true;
-	rows->ours |=
-		TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getattr(slot, 1, &isnull)));
+	if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getattr(slot, 1, &isnull))))
+		rows->ours = true;
+	else
+		rows->others = true;
 }
 
-/* Looks for rows of a batch, by the columns of its key. Asks as the tables' owner. */
+/* Looks for rows of a batch in a table, by the columns of its key. Asks as the table's owner. */
 static BatchRows
-find_rows_of_batch(Relation relation, const char *id_column, const JobCountChange *change)
+find_rows_of_batch(Oid table, const char *id_column, const pg_uuid_t *project_id,
+				   const pg_uuid_t *batch_id)
 {
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
@@ -134,36 +139,60 @@ find_rows_of_batch(Relation relation, const char *id_column, const JobCountChang
 	BatchRows rows = {0};
 
 	initStringInfo(&sql);
-	appendStringInfo(
-		&sql,
-		"select t.xmin from %s t where t.project_id operator(pg_catalog.=) $%d"
-		" and t.%s operator(pg_catalog.=) $%d limit 1",
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-								   RelationGetRelationName(relation)),
-		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->project_id)),
-		id_column,
-		add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(&change->batch_id)));
+	appendStringInfo(&sql,
+					 "select t.xmin from %s t where t.project_id operator(pg_catalog.=) $%d"
+					 " and t.%s operator(pg_catalog.=) $%d",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
+												get_rel_name(table)),
+					 add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(project_id)),
+					 id_column,
+					 add_query_parameter(&query_parameters, UUIDOID, UUIDPGetDatum(batch_id)));
 	/* Who may write a job need not be able to see its batch. */
 	GetUserIdAndSecContext(&caller, &security_context);
-	SetUserIdAndSecContext(relation->rd_rel->relowner,
+	SetUserIdAndSecContext(table_owner(table),
 						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	run_fresh_query(sql.data, &query_parameters, note_row, &rows);
 	SetUserIdAndSecContext(caller, security_context);
 	return rows;
 }
 
-/* Gives counts to a batch that is inserted by the statement under way. */
+/* A batch's counts are made or removed in another order than it and its jobs are. */
 static void
-fail_on_new_batch(const JobCountChange *change)
+fail_on_new_batch(const pg_uuid_t *batch_id)
 {
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-		 errmsg("the new batch %s has job counts already", uuid_text(&change->batch_id)),
+		 errmsg("the new batch %s has job counts already", uuid_text(batch_id)),
 		 errhint("One statement cannot delete a batch and insert it again. If the counts are "
 				 "left over from a batch that was deleted while no trigger kept them, the owner "
 				 "of the tables mends them: SELECT %s.repair_counts().",
 				 BATCHES_SCHEMA)));
+}
+
+/*
+ * Whether a trigger has run the statement. Then another one may be under way that has
+ * written these jobs and is not counted yet: a count may be negative until it is.
+ */
+static bool
+is_in_trigger(void)
+{
+	/* The caller is one. */
+	return DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH)) > 1;
+}
+
+/* A count that would be negative, of a batch that is there, is a fault. Otherwise it is 0. */
+static void
+check_negative_count(JobCountTable *table, const JobCountChange *change)
+{
+	/* A job that was not counted yet may be gone: a trigger has deleted its batch. */
+	BatchRows batch =
+		find_rows_of_batch(table->batch, "id", &change->project_id, &change->batch_id);
+
+	if (batch.ours)
+		fail_on_new_batch(&change->batch_id);
+	if (batch.any)
+		fail_on_drift(change);
 }
 
 /* Makes the row to be written: the one found, if there is one, with what is added. */
@@ -172,7 +201,7 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 {
 	const JobCountColumns *columns = &table->columns;
 	TupleTableSlot *row = table->rows->row;
-	int32 total = 0;
+	int64 total = 0;
 
 	ExecClearTuple(row);
 	if (found)
@@ -194,24 +223,18 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 	for (int i = 0; i < N_JOB_STATUSES; i++)
 	{
 		AttrNumber column = columns->by_status[i];
-		int32 count = found ? found_count(table, column) : 0;
+		int64 count = (found ? found_count(table, column) : 0) + change->deltas[i];
 
-		if (pg_add_s32_overflow(count, change->deltas[i], &count) ||
-			pg_add_s32_overflow(total, Max(count, 0), &total))
+		if (count < 0 && !is_in_trigger())
+		{
+			check_negative_count(table, change);
+			count = 0;
+		}
+		total += count;
+		if (Max(count, total) > PG_INT32_MAX)
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("integer out of range"),
 					 errhint("A batch has at most %d jobs.", PG_INT32_MAX)));
-		if (count < 0)
-		{
-			/* A job that was not counted yet may be gone: a trigger has deleted its batch. */
-			BatchRows batch = find_rows_of_batch(table->batch, "id", change);
-
-			if (batch.ours)
-				fail_on_new_batch(change);
-			if (batch.any)
-				fail_on_drift(change);
-			count = 0;
-		}
 		row->tts_values[column - 1] = Int32GetDatum(count);
 		row->tts_isnull[column - 1] = false;
 	}
@@ -230,16 +253,18 @@ prepare_row(JobCountTable *table, const JobCountChange *change, bool found)
 static bool
 is_new_batch(JobCountTable *table, const JobCountChange *change)
 {
-	BatchRows batch = find_rows_of_batch(table->batch, "id", change);
-	bool adds_jobs = false;
+	BatchRows batch =
+		find_rows_of_batch(table->batch, "id", &change->project_id, &change->batch_id);
+	BatchRows jobs = {0};
 
-	if (batch.ours)
+	if (OidIsValid(table->job))
+		jobs = find_rows_of_batch(table->job, "batch_id", &change->project_id, &change->batch_id);
+	/* The transaction may have updated a batch that is older. */
+	if (batch.ours && !jobs.others)
 		return true;
 	if (batch.any)
 		fail_on_drift(change);
-	for (int i = 0; i < N_JOB_STATUSES; i++)
-		adds_jobs |= change->deltas[i] > 0;
-	if (adds_jobs && table->job != NULL && find_rows_of_batch(table->job, "batch_id", change).any)
+	if (jobs.any)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 						errmsg("the job counts of batch %s could not be kept",
 							   uuid_text(&change->batch_id)),
@@ -254,11 +279,6 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
 	DerivedResult result = DERIVED_GONE;
 	bool found = find_counts(table, &change->project_id, &change->batch_id);
 
-	/* A trigger may have given the batch jobs already. */
-	if (found && add_to == ADD_TO_NONE && derived_is_ours(table->rows))
-		return true;
-	if (found && add_to == ADD_TO_NONE)
-		fail_on_new_batch(change);
 	while (found)
 	{
 		prepare_row(table, change, true);
@@ -275,6 +295,30 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
 	return true;
 }
 
+/* Makes the counts of a new batch, unless a trigger has given it jobs already. */
+void
+insert_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id)
+{
+	JobCountChange none = {.project_id = *project_id, .batch_id = *batch_id};
+	Datum key[] = {UUIDPGetDatum(project_id), UUIDPGetDatum(batch_id)};
+
+	/* Nobody else changes the counts of a batch that nobody else sees: one look is enough. */
+	if (!derived_find(table->rows, key))
+	{
+		prepare_row(table, &none, false);
+		derived_insert(table->rows);
+	}
+	else if (!derived_is_ours(table->rows))
+		fail_on_new_batch(batch_id);
+}
+
+/* Whether a batch is there now, for who has its table open. */
+bool
+batch_exists(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id)
+{
+	return find_rows_of_batch(table->batch, "id", project_id, batch_id).any;
+}
+
 /*
  * Removes the counts of a batch. Unless it may have jobs, that is an error if the counts
  * say so. Returns whether there were counts.
@@ -286,6 +330,9 @@ remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
 	bool found = find_counts(table, project_id, batch_id);
 	DerivedResult result = DERIVED_GONE;
 
+	/* Counts that are ours may be those of a batch that was inserted again meanwhile. */
+	if (found && derived_is_ours(table->rows) && batch_exists(table, project_id, batch_id))
+		fail_on_new_batch(batch_id);
 	while (found)
 	{
 		if (!with_jobs && found_count(table, table->columns.jobs_count) > 0)
@@ -417,6 +464,7 @@ clear_counts(JobCountTable *table)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, table->rows->found))
 	{
 		JobCountChange change = {0};
+		bool any = false;
 		bool isnull;
 		DerivedResult result;
 
@@ -426,8 +474,11 @@ clear_counts(JobCountTable *table)
 		change.batch_id =
 			*DatumGetUUIDP(slot_getattr(table->rows->found, table->columns.batch_id, &isnull));
 		for (int i = 0; i < N_JOB_STATUSES; i++)
+		{
 			change.deltas[i] = -found_count(table, table->columns.by_status[i]);
-		if (found_count(table, table->columns.jobs_count) == 0)
+			any |= change.deltas[i] != 0;
+		}
+		if (!any)
 			continue;
 		derived_require_change(table->rows);
 		do
@@ -448,28 +499,29 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	Tuplestorestate *old_rows;
 	Tuplestorestate *new_rows;
 	JobCountTable table;
-	Relation batch;
+	Oid job;
+	Oid batch;
 
 	check_statement_trigger(fcinfo, "count_jobs", &old_rows, &new_rows);
-	batch = open_referenced_batch(trigger->tg_relation);
+	job = RelationGetRelid(trigger->tg_relation);
+	batch = referenced_batch(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		check_truncate_trigger(trigger);
 		/* If the batches were truncated, too, their trigger empties the counts. */
-		if (table_has_rows(RelationGetRelid(batch)))
+		if (!CheckRelationOidLockedByMe(batch, AccessExclusiveLock, false) || table_has_rows(batch))
 		{
-			open_job_counts(&table, batch, trigger->tg_relation);
+			open_job_counts(&table, batch, job);
 			clear_counts(&table);
 			close_job_counts(&table);
 		}
 	}
 	else if (has_transition_rows(old_rows) || has_transition_rows(new_rows))
 	{
-		open_job_counts(&table, batch, trigger->tg_relation);
+		open_job_counts(&table, batch, job);
 		apply_changes(&table, trigger->tg_relation, old_rows, new_rows);
 		close_job_counts(&table);
 	}
-	table_close(batch, NoLock);
 	/* What follows in the transaction sees the counts. */
 	CommandCounterIncrement();
 	return PointerGetDatum(NULL);

@@ -172,26 +172,23 @@ outermost_table(Oid table)
 
 /* A trigger may only write tables of its own table's owner. */
 static void
-check_owner(Relation relation, Oid table)
+check_owner(Oid table, Oid other)
 {
-	Relation other = table_open(table, AccessShareLock);
-	Oid owner = other->rd_rel->relowner;
-
-	table_close(other, AccessShareLock);
-	if (owner != relation->rd_rel->relowner)
+	if (table_owner(table) != table_owner(other))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("tables \"%s\" and \"%s\" have different owners",
-							   RelationGetRelationName(relation), get_rel_name(table)),
+							   get_rel_name(table), get_rel_name(other)),
 						errhint("The tables that %s.create_tables() makes have one owner.",
 								BATCHES_SCHEMA)));
 }
 
 /*
- * Opens the table of batches that a table of jobs references: that of the foreign key of
- * its columns project_id and batch_id.
+ * The table of batches that a table of jobs references: that of the foreign key of its
+ * columns project_id and batch_id. It is not opened: TRUNCATE locks it before the jobs,
+ * and this is called by who has a lock on the jobs.
  */
-Relation
-open_referenced_batch(Relation job)
+Oid
+referenced_batch(Relation job)
 {
 	AttrNumber project_id = get_attnum(RelationGetRelid(job), "project_id");
 	AttrNumber batch_id = get_attnum(RelationGetRelid(job), "batch_id");
@@ -206,8 +203,8 @@ open_referenced_batch(Relation job)
 		{
 			Oid batch = outermost_table(key->confrelid);
 
-			check_owner(job, batch);
-			return table_open(batch, AccessShareLock);
+			check_owner(RelationGetRelid(job), batch);
+			return batch;
 		}
 	}
 	ereport(
@@ -220,16 +217,16 @@ open_referenced_batch(Relation job)
 
 /* A derived table of a table of batches: in the schema of its outermost parent. */
 Oid
-derived_table_of(Relation batch, const char *name)
+derived_table_of(Oid batch, const char *name)
 {
-	Oid base = outermost_table(RelationGetRelid(batch));
+	Oid base = outermost_table(batch);
 	Oid schema = get_rel_namespace(base);
 	Oid table = get_relname_relid(name, schema);
 
 	if (schema != get_namespace_oid(BATCHES_SCHEMA, false))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("table \"%s\" is not in schema \"%s\"",
-							   RelationGetRelationName(batch), BATCHES_SCHEMA),
+						errmsg("table \"%s\" is not in schema \"%s\"", get_rel_name(batch),
+							   BATCHES_SCHEMA),
 						errhint("Use the triggers on the tables that %s.create_tables() makes.",
 								BATCHES_SCHEMA)));
 	if (!OidIsValid(table))
@@ -266,7 +263,7 @@ open_key_index(Relation relation, const char *const *keys, int nkeys)
 
 /* Opens a derived table, whose rows are found by some columns. */
 DerivedTable *
-derived_open(Relation batch, const char *name, const char *const *keys, int nkeys)
+derived_open(Oid batch, const char *name, const char *const *keys, int nkeys)
 {
 	DerivedTable *table = palloc0(sizeof(DerivedTable));
 
@@ -475,27 +472,32 @@ derived_next(DerivedTable *table)
 	return found;
 }
 
-/* Finds the row of a key that has one at most, to change it; returns whether there is one. */
+/* Finds the row of a key that has one at most; returns whether there is one. */
 bool
 derived_find(DerivedTable *table, const Datum *values)
+{
+	if (derived_recall(table, values, NULL))
+		return true;
+	derived_seek(table, values, NULL);
+	return derived_next(table);
+}
+
+/*
+ * The same, to change a row that others may be changing: it may be moved to a place that
+ * the scan has passed. An MVCC snapshot finds one version of it.
+ */
+bool
+derived_find_to_change(DerivedTable *table, const Datum *values)
 {
 	IndexScanDesc scan;
 	Snapshot snapshot;
 	bool found;
 
-	if (derived_recall(table, values, NULL))
+	if (derived_find(table, values))
 	{
 		derived_require_change(table);
 		return true;
 	}
-	derived_seek(table, values, NULL);
-	if (derived_next(table))
-	{
-		derived_require_change(table);
-		return true;
-	}
-
-	/* It may have been moved to a place that the scan had passed. */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = begin_index_scan(table->relation, table->index, snapshot, table->nkeys, READ_WRITE);
 	seek(table, scan, values, NULL);
@@ -612,7 +614,7 @@ table_has_rows(Oid table)
 
 /* Empties the derived tables of a table of batches, when that was truncated. */
 void
-derived_truncate(Relation batch)
+derived_truncate(Oid batch)
 {
 	static const char *const names[] = {"batch_job_count", "batch_total"};
 	List *relations = NIL;

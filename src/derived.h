@@ -44,14 +44,14 @@ extern void begin_transition_rows(Tuplestorestate *rows);
 extern Datum counted_value(TupleTableSlot *slot, AttrNumber number, const char *what);
 extern Tuplesortstate *begin_sort_by_batch(TupleDesc descriptor, AttrNumber project_id,
 										   AttrNumber batch_id);
-extern Relation open_referenced_batch(Relation job);
-extern Oid derived_table_of(Relation batch, const char *name);
-extern DerivedTable *derived_open(Relation batch, const char *name, const char *const *keys,
-								  int nkeys);
+extern Oid referenced_batch(Relation job);
+extern Oid derived_table_of(Oid batch, const char *name);
+extern DerivedTable *derived_open(Oid batch, const char *name, const char *const *keys, int nkeys);
 extern void derived_seek(DerivedTable *table, const Datum *values, const bool *isnull);
 extern bool derived_recall(DerivedTable *table, const Datum *values, const bool *isnull);
 extern bool derived_next(DerivedTable *table);
 extern bool derived_find(DerivedTable *table, const Datum *values);
+extern bool derived_find_to_change(DerivedTable *table, const Datum *values);
 extern bool derived_is_ours(DerivedTable *table);
 extern bool derived_is_free(DerivedTable *table);
 extern bool derived_may_change(DerivedTable *table);
@@ -60,7 +60,7 @@ extern void derived_require_change(DerivedTable *table);
 extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait);
 extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait);
 extern void derived_close(DerivedTable *table);
-extern void derived_truncate(Relation batch);
+extern void derived_truncate(Oid batch);
 extern bool table_has_rows(Oid table);
 
 #endif /* BATCHES_DERIVED_H */

@@ -18,6 +18,7 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "derived.h"
 #include "read_totals.h"
 #include "scan.h"
 #include "scan_sql.h"
@@ -89,25 +90,40 @@ static void
 count_total_row(TupleTableSlot *slot, void *arg)
 {
 	int64 cells[N_CELLS] = {0};
-	bool isnull;
+	ArrayType *array = total_row_cells(slot);
 
-	slot_getallattrs(slot);
-	add_cells(cells, DatumGetArrayTypeP(slot_getattr(slot, 3, &isnull)));
-	count_cells(arg, slot->tts_values[0], slot->tts_values[1], cells);
+	if (array == NULL)
+		return;
+	add_cells(cells, array);
+	count_cells(arg, counted_value(slot, 1, "total"), counted_value(slot, 2, "total"), cells);
 }
 
 /* A QueryRowCallback: a group of batches */
 static void
 count_group(TupleTableSlot *slot, void *arg)
 {
+	static const ColumnId columns[] = {COLUMN_PROJECT_ID, COLUMN_DEVICE_TYPE, COLUMN_STATUS,
+									   COLUMN_OPEN, COLUMN_QUEUE_PRIORITY};
 	Facets *facets = arg;
 	int64 cells[N_CELLS] = {0};
+	Datum values[lengthof(columns)];
+	bool isnull;
 
-	slot_getallattrs(slot);
-	cells[cell_index(DatumGetObjectId(slot->tts_values[2]), DatumGetBool(slot->tts_values[3]),
-					 DatumGetObjectId(slot->tts_values[4]), &facets->labels)] =
-		DatumGetInt64(slot->tts_values[5]);
-	count_cells(facets, slot->tts_values[0], slot->tts_values[1], cells);
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		const Column *column = &batch_columns[columns[i]];
+
+		check_column_type("batch", column->name,
+						  TupleDescAttr(slot->tts_tupleDescriptor, i)->atttypid,
+						  column_type_oid(column->type));
+		/* What is neither open nor not is counted as not. */
+		values[i] = columns[i] == COLUMN_OPEN ? slot_getattr(slot, i + 1, &isnull)
+											  : counted_value(slot, i + 1, "batch");
+	}
+	cells[cell_index(DatumGetObjectId(values[2]), DatumGetBool(values[3]),
+					 DatumGetObjectId(values[4]), &facets->labels)] =
+		DatumGetInt64(slot_getattr(slot, lengthof(columns) + 1, &isnull));
+	count_cells(facets, values[0], values[1], cells);
 }
 
 /*
@@ -198,6 +214,7 @@ batches_batch_facets(PG_FUNCTION_ARGS)
 
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	restrict_to_viewer(&request);
+	check_job_counts(&request);
 	facets.devices = facet_create(CurrentMemoryContext, 16, NULL);
 	facets.projects = facet_create(CurrentMemoryContext, 64, NULL);
 	if (totals_may_answer(&request))

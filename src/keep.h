@@ -24,8 +24,8 @@ typedef struct JobCountColumns
 /* "batch_job_count", open for writing */
 typedef struct JobCountTable
 {
-	Relation batch;
-	Relation job; /* whose changes are counted, or NULL */
+	Oid batch;
+	Oid job; /* whose changes are counted, or InvalidOid */
 	DerivedTable *rows;
 	JobCountColumns columns;
 } JobCountTable;
@@ -35,26 +35,29 @@ typedef struct JobCountChange
 {
 	pg_uuid_t project_id;
 	pg_uuid_t batch_id;
-	int32 deltas[N_JOB_STATUSES];
+	int64 deltas[N_JOB_STATUSES];
 } JobCountChange;
 
-/* Whether a batch has counts that are added to */
+/* Which batches' counts are added to */
 typedef enum AddTo
 {
-	ADD_TO_PRESENT, /* it has */
-	ADD_TO_NONE,    /* it has not: it is new */
+	ADD_TO_PRESENT, /* of those that have some, and of new ones */
 	ADD_TO_ANY,
 } AddTo;
 
 /* count_jobs.c */
-extern void open_job_counts(JobCountTable *table, Relation batch, Relation job);
+extern void open_job_counts(JobCountTable *table, Oid batch, Oid job);
 extern void close_job_counts(JobCountTable *table);
 extern bool add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to);
+extern void insert_job_counts(JobCountTable *table, const pg_uuid_t *project_id,
+							  const pg_uuid_t *batch_id);
+extern bool batch_exists(JobCountTable *table, const pg_uuid_t *project_id,
+						 const pg_uuid_t *batch_id);
 extern bool remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id,
 							  const pg_uuid_t *batch_id, bool with_jobs);
 
 /* count_batches.c */
-extern DerivedTable *open_totals(Relation batch);
+extern DerivedTable *open_totals(Oid batch);
 extern void add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_type,
 						 const int64 *deltas);
 

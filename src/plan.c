@@ -199,12 +199,10 @@ execute(KeptPlan *kept, const SPIExecuteOptions *options)
 	PG_END_TRY();
 }
 
-/* Runs a statement, and returns how many rows it processed. */
-static uint64
+static void
 run(const char *sql, const QueryParameters *parameters, bool read_only, DestReceiver *dest)
 {
 	SPIExecuteOptions options = {0};
-	uint64 processed;
 
 	SPI_connect();
 	/* Without parameters pass none: some executor hooks cannot take an empty list. */
@@ -222,10 +220,7 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	options.read_only = read_only;
 	options.dest = dest;
 	execute(find_plan(sql, parameters), &options);
-
-	processed = SPI_processed;
 	SPI_finish();
-	return processed;
 }
 
 static void
@@ -267,11 +262,4 @@ run_fresh_query(const char *sql, const QueryParameters *parameters, QueryRowCall
 				void *arg)
 {
 	run_with_callback(sql, parameters, false, callback, arg);
-}
-
-/* Runs a statement in a snapshot of its own, and returns how many rows it processed. */
-uint64
-run_statement(const char *sql, const QueryParameters *parameters)
-{
-	return run(sql, parameters, false, NULL);
 }

@@ -25,6 +25,5 @@ extern void run_query(const char *sql, const QueryParameters *parameters, QueryR
 					  void *arg);
 extern void run_fresh_query(const char *sql, const QueryParameters *parameters,
 							QueryRowCallback callback, void *arg);
-extern uint64 run_statement(const char *sql, const QueryParameters *parameters);
 
 #endif /* BATCHES_PLAN_H */

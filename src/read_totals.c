@@ -177,18 +177,36 @@ typedef struct TotalSum
 	int64 cells[N_CELLS];
 } TotalSum;
 
+/* The cells of a row of read_total_rows(), or NULL. Its columns may have other types than create_tables() gives them. */
+ArrayType *
+total_row_cells(TupleTableSlot *slot)
+{
+	static const struct
+	{
+		const char *name;
+		Oid type;
+	} columns[] = {{"project_id", UUIDOID}, {"device_type", TEXTOID}, {"n", INT8ARRAYOID}};
+	bool isnull;
+	Datum cells;
+
+	for (int i = 0; i < lengthof(columns); i++)
+		check_column_type(TOTAL_TABLE, columns[i].name,
+						  TupleDescAttr(slot->tts_tupleDescriptor, i)->atttypid, columns[i].type);
+	cells = slot_getattr(slot, lengthof(columns), &isnull);
+	return isnull ? NULL : DatumGetArrayTypeP(cells);
+}
+
 /* A QueryRowCallback */
 static void
 add_total_row(TupleTableSlot *slot, void *arg)
 {
 	TotalSum *sum = arg;
-	bool isnull;
-	Datum cells = slot_getattr(slot, 3, &isnull);
+	ArrayType *cells = total_row_cells(slot);
 
-	if (isnull)
+	if (cells == NULL)
 		return;
 	sum->nrows++;
-	add_cells(sum->cells, DatumGetArrayTypeP(cells));
+	add_cells(sum->cells, cells);
 }
 
 /*

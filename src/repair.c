@@ -6,13 +6,14 @@
  * added as a trigger adds its changes. Writers change the recount and what is kept by the
  * same amount, so the difference stays right while they go on. Only another repair must
  * wait, and the deletion of a batch whose counts are being made. The snapshot must be
- * taken after an earlier repair has committed.
+ * taken after an earlier repair has committed, and after who rewrites or empties a table
+ * has: an older snapshot would see nothing there.
  */
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -20,7 +21,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
+#include "utils/lsyscache.h"
 
 #include "batches.h"
 #include "keep.h"
@@ -73,7 +74,7 @@ mend_job_counts(Repair *repair, TupleTableSlot *slot, const pg_uuid_t *project_i
 	read_counts(slot, DIFFERENCE_KEPT, kept, N_JOB_STATUSES, &is_missing);
 	read_counts(slot, DIFFERENCE_ACTUAL, actual, N_JOB_STATUSES, &is_gone);
 	for (int i = 0; i < N_JOB_STATUSES; i++)
-		change.deltas[i] = (int32) (actual[i] - kept[i]);
+		change.deltas[i] = actual[i] - kept[i];
 	if (is_gone)
 		repair->mended += remove_job_counts(&repair->job_counts, project_id, batch_id, true);
 	else
@@ -119,6 +120,41 @@ ignore(TupleTableSlot *slot, void *arg)
 {
 }
 
+/* A QueryRowCallback: removes a row of the totals that has no such cells as it should */
+static void
+remove_total(TupleTableSlot *slot, void *arg)
+{
+	Repair *repair = arg;
+	bool isnull;
+	Datum tid = slot_getattr(slot, 1, &isnull);
+
+	repair->mended +=
+		derived_delete(repair->totals, (ItemPointer) DatumGetPointer(tid), true) == DERIVED_DONE;
+}
+
+static void
+remove_malformed_totals(Repair *repair)
+{
+	QueryParameters query_parameters = {0};
+
+	run_fresh_query(
+		psprintf("select t.ctid from " BATCHES_SCHEMA "." TOTAL_TABLE " t"
+				 " where pg_catalog.cardinality(t.n) is distinct from $%d",
+				 add_query_parameter(&query_parameters, INT4OID, Int32GetDatum(N_CELLS))),
+		&query_parameters, remove_total, repair);
+	CommandCounterIncrement();
+}
+
+/* Locks a table and its partitions for reading. */
+static void
+lock_for_reading(const char *table)
+{
+	Oid oid = require_table(table);
+
+	LockRelationOid(oid, AccessShareLock);
+	(void) find_all_inheritors(oid, AccessShareLock, NULL);
+}
+
 /* batches.repair_counts() returns bigint */
 PG_FUNCTION_INFO_V1(batches_repair_counts);
 Datum
@@ -126,24 +162,28 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 {
 	QueryParameters no_parameters = {0};
 	Repair repair = {0};
-	Relation batch = table_open(require_table("batch"), AccessShareLock);
+	Oid batch = require_table("batch");
 	int nest_level;
 	Oid caller;
 	int security_context;
 
 	PreventCommandIfReadOnly("repair_counts()");
-	if (!is_owner(RelationGetRelid(batch)))
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("must be owner of table \"%s.%s\"", BATCHES_SCHEMA,
-							   RelationGetRelationName(batch))));
+	if (!is_owner(batch))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of table \"%s.%s\"", BATCHES_SCHEMA, get_rel_name(batch)),
+				 errhint("First: SET ROLE %s.",
+						 quote_identifier(GetUserNameFromId(table_owner(batch), false)))));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("the counts are only mended at isolation level READ COMMITTED"),
 						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	/* Two repairs at once would each add what is lacking. */
 	LockRelationOid(derived_table_of(batch, TOTAL_TABLE), ShareUpdateExclusiveLock);
-	open_job_counts(&repair.job_counts, batch, NULL);
+	open_job_counts(&repair.job_counts, batch, InvalidOid);
 	repair.totals = open_totals(batch);
+	lock_for_reading("batch");
+	lock_for_reading("job");
 
 	/*
 	 * Rows that policies hide from the owner count, too. The setting goes with it because
@@ -154,7 +194,8 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 	nest_level = NewGUCNestLevel();
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
-	/* Locked before anything is written, in the order of locks: a batch, then its counts. */
+	remove_malformed_totals(&repair);
+	/* Locked before their counts are written: the order of locks is a batch, then its counts. */
 	run_fresh_query(
 		"select 1 from " BATCHES_SCHEMA ".batch b where not exists (select from " BATCHES_SCHEMA
 		"." JOB_COUNT_TABLE " c where c.project_id operator(pg_catalog.=) b.project_id"
@@ -169,7 +210,6 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 	SetUserIdAndSecContext(caller, security_context);
 	derived_close(repair.totals);
 	close_job_counts(&repair.job_counts);
-	table_close(batch, NoLock);
 	CommandCounterIncrement();
 	PG_RETURN_INT64(repair.mended);
 }

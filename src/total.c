@@ -24,6 +24,27 @@ cell_index(Oid status, bool open, Oid queue_priority, CellLabels *known)
 	return (status_index * 2 + open) * N_QUEUE_PRIORITIES + priority_index;
 }
 
+/*
+ * batches.total_cell(status batches.batch_status, open boolean, queue_priority batches.queue_priority)
+ *		returns integer
+ */
+PG_FUNCTION_INFO_V1(batches_total_cell);
+Datum
+batches_total_cell(PG_FUNCTION_ARGS)
+{
+	CellLabels known = {0};
+	Oid status = PG_GETARG_OID(0);
+	Oid queue_priority = PG_GETARG_OID(2);
+
+	/* No batch has a label that was added to an enumeration. */
+	if (find_enum_index(status, parameters[PARAMETER_STATUS].labels, N_BATCH_STATUSES,
+						known.statuses) < 0 ||
+		find_enum_index(queue_priority, parameters[PARAMETER_QUEUE_PRIORITY].labels,
+						N_QUEUE_PRIORITIES, known.queue_priorities) < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(cell_index(status, PG_GETARG_BOOL(1), queue_priority, &known) + 1);
+}
+
 /* The totals were changed while no trigger kept them. */
 void
 fail_on_wrong_totals(void)

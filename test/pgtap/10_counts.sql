@@ -8,7 +8,7 @@ begin;
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(275);
+select plan(289);
 
 --
 -- Helpers
@@ -537,6 +537,60 @@ select is(pg_temp.wrong_after(statement), 0::bigint, 'the counts hold when a tri
                      values (pg_temp.p(2), pg_temp.b(52), ''F'', ''ann'')',
                     'delete from batches.batch where id = pg_temp.b(50)']) statement;
 drop trigger prevent on batches.batch;
+
+-- A batch without jobs, of this transaction, that ends before the statement that inserts it does
+create function pg_temp.undo() returns trigger language plpgsql as $$
+begin
+  delete from batches.batch where id = new.id;
+  return null;
+end $$;
+create function pg_temp.rename() returns trigger language plpgsql as $$
+begin
+  update batches.batch set id = pg_temp.b(56) where id = new.id and id <> pg_temp.b(56);
+  return null;
+end $$;
+insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(2), pg_temp.b(54), 'FRESNEL', 'ann');
+create function pg_temp.statement_with_54(what text) returns text language sql immutable return
+  'with d as (delete from batches.batch where id = pg_temp.b(54) returning *)
+   insert into batches.batch select * from d ' || what;
+select is(pg_temp.wrong_after(pg_temp.statement_with_54(what)), 0::bigint,
+          'the counts hold when one statement deletes a batch without jobs and inserts it again: ' || what)
+  from unnest(array['', 'limit 1']) what;
+create trigger "A_insert_again" after delete on batches.batch for each row execute function pg_temp.insert_again();
+select is(pg_temp.wrong_after('delete from batches.batch where id = pg_temp.b(54)'), 0::bigint,
+          'the counts hold when a trigger inserts a deleted batch without jobs again');
+drop trigger "A_insert_again" on batches.batch;
+create function pg_temp.insert_55() returns text language sql immutable return
+  'insert into batches.batch (project_id, id, device_type, user_id)
+   values (pg_temp.p(2), pg_temp.b(55), ''FRESNEL'', ''ann'')';
+create trigger undo after insert on batches.batch for each row execute function pg_temp.undo();
+select is(pg_temp.wrong_after(pg_temp.insert_55()), 0::bigint, 'the counts hold when a trigger deletes a new batch');
+drop trigger undo on batches.batch;
+create trigger rename after insert on batches.batch for each row execute function pg_temp.rename();
+select is(pg_temp.wrong_after(pg_temp.insert_55()), 0::bigint, 'the counts hold when a trigger changes a new batch''s id');
+drop trigger rename on batches.batch;
+
+-- A job that a trigger changes before the statement that has written it is counted
+create function pg_temp.finish() returns trigger language plpgsql as $$
+begin
+  update batches.job set status = 'DONE' where id = new.id and status <> 'DONE';
+  return null;
+end $$;
+create function pg_temp.archive() returns trigger language plpgsql as $$
+begin
+  delete from batches.job where id = new.id;
+  return null;
+end $$;
+create trigger finish after insert or update on batches.job for each row execute function pg_temp.finish();
+select lives_ok('insert into batches.job (project_id, batch_id, status) values (pg_temp.p(2), pg_temp.b(54), ''RUNNING'')',
+                'a trigger may change a new job');
+select is(pg_temp.counts(54), array[1, 0, 0, 1, 0, 0, 0], 'the job is counted as the trigger leaves it');
+drop trigger finish on batches.job;
+create trigger archive after update on batches.job for each row execute function pg_temp.archive();
+select lives_ok('update batches.job set status = ''CANCELED'' where batch_id = pg_temp.b(54)',
+                'a trigger may delete the job that was updated');
+select is(pg_temp.counts(54), array[0, 0, 0, 0, 0, 0, 0], 'the job is not counted any more');
+drop trigger archive on batches.job;
 select pg_temp.counts_hold('after changes of batches with their jobs');
 
 -- Many at once.
@@ -846,6 +900,17 @@ select batches.repair_counts() > 0 as mended \gset drift_
 rollback to before_repair;
 select is(:'drift_mended'::boolean, true, 'a repair can be rolled back');
 select pg_temp.counts_hold('after a repair that was rolled back');
+
+-- Totals without their cells, and counts that only an attack or a fault of the disk leaves
+set local session_replication_role = replica;
+update batches.batch_total set n = case when device_type is null then '{1,2,3}' else '{}' end::bigint[];
+update batches.batch_job_count set done_jobs = -2147483648 where batch_id = pg_temp.b(1);
+set local session_replication_role = origin;
+select throws_ok('select batches.count_batches()', 'XX001', 'the totals in "batches.batch_total" are wrong',
+                 'totals without their cells are a fault');
+select cmp_ok(batches.repair_counts(), '>=', 6::bigint, 'repair_counts() mends whatever stands there');
+select is(batches.count_batches(), (select count(*) from batches.batch), 'and they tell again');
+select pg_temp.counts_hold('after rows were malformed');
 
 -- A disabled trigger
 alter table batches.job disable trigger count_inserted_jobs;

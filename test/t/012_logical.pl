@@ -125,6 +125,7 @@ no_wrong_answer("a listing in the order of the jobs (index)", qq{set batches.sca
 foreach my $engine (qw(index sql))
 {
 	no_wrong_answer("a listing by number of jobs ($engine)", qq{set batches.scan = $engine; select string_agg(right(id::text, 2) || ' ' || jobs_count, ', ') from batches.list_batches(min_jobs => 1) l});
+	no_wrong_answer("facets by number of jobs ($engine)", qq{set batches.scan = $engine; select batches.batch_facets(min_jobs => 1) -> 'total'});
 	no_wrong_answer("a count by number of jobs ($engine)", qq{set batches.scan = $engine; select batches.count_batches(min_jobs => 1)});
 }
 cmp_ok($subscriber->safe_psql('written', 'select batches.repair_counts()'), '>', 30, 'a repair makes them');

@@ -113,5 +113,13 @@ for my $change (
 is($node->safe_psql('postgres', 'select batches.repair_counts()'), 5 + 1 + 2 + 2, 'what disabled triggers have missed is mended');
 is($node->safe_psql('postgres', 'select * from batches.verify_counts()'), '', 'wholly');
 
+# A label between those of the extension moves no cell.
+my $done = $node->safe_psql('postgres', q{select batches.count_batches(status => '{DONE}')});
+cmp_ok($done, '>', 0, 'there are batches with a later label');
+$node->safe_psql('postgres', q{alter type batches.batch_status add value 'HELD' before 'DONE'});
+is($node->safe_psql('postgres', 'select * from batches.verify_counts()'), '', 'the counts are right with another label');
+is($node->safe_psql('postgres', 'select batches.repair_counts()'), 0, 'nothing is to be mended');
+is($node->safe_psql('postgres', q{select batches.count_batches(status => '{DONE}')}), $done, 'the totals are as before');
+
 $node->stop;
 done_testing();
