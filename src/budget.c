@@ -10,7 +10,7 @@
 
 #include "budget.h"
 
-/* One part in so many a path may always have, so that none starves beside a large one. */
+/* One part in so many an array may always have, so that no path starves beside a large one. */
 #define LEAST_SHARE 16
 
 /*

@@ -236,7 +236,7 @@ add_key(Collection *collection)
 	key->id = *DatumGetUUIDP(id);
 }
 
-/* A KeyCallback. A key has as many places as its row has versions, more than there are keys. */
+/* A KeyCallback. Does not ask for memory: a key has a place for each version of its row, so there may be more places than keys. */
 static void
 add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *arg)
 {
@@ -293,7 +293,7 @@ has_found_all(const Collection *collection)
 }
 
 /*
- * Leaves of the tuples found those that another collection has found, too, if it has found all.
+ * Drops the tuples found that another collection, which has found all of its own, has not.
  * A row that the snapshot sees has its entries in all indexes for the same tuple, so a row
  * of the request is in both.
  */
@@ -321,7 +321,7 @@ collect_narrow(Collection *collection, const Collection *other)
 bool
 collect_tuples(Collection *collection)
 {
-	/* Its places were not read yet: it was sized by the number of its values. */
+	/* Sized by the length of its list, in a unique index: the index is read only now. */
 	if (collection->range == 0 && !collection->started)
 		(void) collect_find(collection, NO_WORK_LIMIT);
 	collection->walk.work += collection->known_work;

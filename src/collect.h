@@ -34,7 +34,7 @@ typedef struct Collection
 	ItemPointerData *tids;
 	int64 ntids;
 	int64 tids_size;
-	bool sized;   /* all are found, or as many as there is memory for, or their number is known */
+	bool sized;   /* known_work is: they were found, or their number follows from a unique index */
 	bool partial; /* there were more than there was memory for */
 	int64 known_work;    /* of fetching these, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */

@@ -94,8 +94,8 @@
 #endif
 
 /*
- * A descent in a B-tree to a leaf page. Since 16, it is told the table, until 16, the
- * snapshot; until 18, it always returns the pages that it came by.
+ * A descent in a B-tree to a leaf page. 16 and later take the table, 15 and 16 the
+ * snapshot; up to 18, it always returns the pages that it came by.
  */
 #if PG_VERSION_NUM >= 190000
 #define find_leaf(index, key, buffer, snapshot)                                                    \

@@ -168,10 +168,7 @@ has_only_policy(Relation relation, const char *policy)
 	return permitted;
 }
 
-/*
- * Why a policy is not what tells which rows of a table the role may see, or NULL. The
- * role may also be one that sees them all.
- */
+/* NULL if the role sees all rows, or exactly those of the policy; otherwise why that is not certain. */
 const char *
 direct_policy_fallback_reason(Relation relation, const char *policy)
 {

@@ -29,7 +29,8 @@
 
 /*
  * Fetches the rows of a page: the tuples of one table, and those of the other that have
- * the same keys, so many at once as are looked for together.
+ * the same keys. They are handed over in blocks of so many, so that the other table's rows
+ * are found in one pass over sorted keys.
  */
 #define PAGE_READER_ROWS 128
 
@@ -78,7 +79,7 @@ end_rows(PageReader *reader)
 	MemoryContextDelete(reader->row_context);
 }
 
-/* A part of the key of the tuple fetched; what is null finds nothing. */
+/* A part of the key of the tuple fetched. What is null is looked for as zeros, which no row has that was made as usual. */
 static pg_uuid_t
 key_column(const PageReader *reader, Source source, ColumnId column)
 {
@@ -252,6 +253,7 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 		if (!complete)
 		{
 			merge->ntids = 0;
+			merge->has_handed_over = true;
 			(void) merge_advance(merge, NO_WORK_LIMIT);
 			/* Rows were handed over: SQL cannot begin anew. More memory is taken if need be. */
 			if (scan->met_null)
@@ -534,7 +536,8 @@ typedef struct IndexWish
 /*
  * An IndexFilter: whether an index can serve the request. It begins with the order's
  * column or with one that a filter is on, or it has all of these, or it is the key by
- * which the other table's rows find theirs here.
+ * which the other table's rows find theirs here. Without filters every index has all:
+ * one is enough for a count.
  */
 static bool
 is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
@@ -575,7 +578,7 @@ open_indexes(DirectScan *scan, Source source)
 	DirectTable *table = scan->tables[source];
 
 	direct_open_indexes(table, is_wished, &wish);
-	/* Any index leads to all rows, if none leads to fewer. */
+	/* No index fits the request. Any whole index leads to every row. */
 	if (table->nindexes == 0)
 		direct_open_indexes(table, NULL, NULL);
 	if (table->nindexes == 0)

@@ -26,7 +26,7 @@ find_statistics(DirectTable *table, const Qual *qual)
 						   Int16GetDatum(qual->columns[table->source]), BoolGetDatum(false));
 }
 
-/* The share of the rows that have a tag, at most: one that is not common is rarer than those. */
+/* The share of the rows that have a tag, at most: one that is not listed is not more frequent than the rarest that is. */
 double
 estimate_tag_share(DirectTable *table, const Qual *tag)
 {

@@ -202,7 +202,7 @@ static void
 start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 {
 	bool forward = ScanDirectionIsForward(walk->direction);
-	/* Behind a place, the bound that was passed is met anyhow. */
+	/* Entries behind a place meet the bound that the range began from. */
 	bool has_lower = walk->bounds != NULL && walk->bounds->has_lower && !(nplace > 0 && forward);
 	bool has_upper = walk->bounds != NULL && walk->bounds->has_upper && !(nplace > 0 && !forward);
 	ScanKeyData keys[MAX_KEYS];
@@ -264,7 +264,7 @@ entry_value(IndexWalk *walk, IndexTuple entry, int position, bool *isnull)
 	return index_getattr(entry, position, RelationGetDescr(walk->index->relation), isnull);
 }
 
-/* Whether an entry that is not before the range's first one is not behind its last one. */
+/* Whether an entry, which is not before the range, is not behind it. */
 static bool
 is_in_range(IndexWalk *walk, IndexTuple entry)
 {

@@ -95,7 +95,7 @@ take_page(LeafReader *reader, Buffer buffer)
 
 /*
  * Goes on to the page to the right. Returns false if there is none. A page's space is
- * used again only after all who could still get to it have gone.
+ * used again only when no scan can still hold a link to it.
  */
 static bool
 next_page(LeafReader *reader)
@@ -130,7 +130,10 @@ descend(LeafReader *reader)
 	return BufferIsValid(buffer) && (take_page(reader, buffer) || next_page(reader));
 }
 
-/* Whether the page at hand has the place of the key: behind its first entry, not behind its last. */
+/*
+ * Whether the page at hand has the place of the key: behind its first entry, and not behind
+ * its last. An entry equal to the first may be on the page to the left.
+ */
 static bool
 is_at_hand(LeafReader *reader)
 {

@@ -23,7 +23,7 @@ struct KeyRange
 {
 	SortEntry *sort_entries;
 	int nsort_entries;
-	int nready; /* of them, those that are in order: only more matches of their class come behind */
+	int nready; /* how many are in their final order; those behind are of the size class being read */
 	int next;
 	int size; /* how many to read at once */
 	bool ended;
@@ -104,6 +104,17 @@ order_class(Merge *merge, KeyRange *range)
 	range->nready = range->nsort_entries;
 }
 
+/* Leaves the memory of the only range to the other paths. */
+static void
+give_up(Merge *merge, KeyRange *range)
+{
+	merge->gave_up = true;
+	while (range->nsort_entries > 0)
+		free_key(merge->scan, &range->sort_entries[--range->nsort_entries]);
+	pfree(range->sort_entries);
+	range->sort_entries = NULL;
+}
+
 /*
  * Adds a match to the one range of a walk. By size classes, those of one class come in
  * any order, unless it has a single number.
@@ -117,9 +128,14 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 	if (by_class && range->nready < range->nsort_entries &&
 		class != size_class(DatumGetInt32(range->sort_entries[range->nsort_entries - 1].key)))
 		order_class(merge, range);
-	merge->gave_up = range->nsort_entries >= range->size && range->nready < range->nsort_entries &&
-					 !fits_budget(merge->scan->context, sizeof(SortEntry) * range->size,
-								  sizeof(SortEntry) * range->size * 2);
+	if (!merge->has_handed_over && range->nsort_entries >= range->size &&
+		range->nready < range->nsort_entries &&
+		!fits_budget(merge->scan->context, sizeof(SortEntry) * range->size,
+					 sizeof(SortEntry) * range->size * 2))
+	{
+		give_up(merge, range);
+		return;
+	}
 	add_to_range(merge, range, match);
 	if (class < EXACT_SIZE_CLASSES)
 		range->nready = range->nsort_entries;
@@ -127,8 +143,9 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 
 /*
  * Goes on reading a range until it has as many matches as it should; returns
- * whether it has. One of several ranges is read to where the place in the order
- * changes, as it is resumed behind one.
+ * whether it has. With several ranges a read stops only
+ * between two different places in the order: the range is resumed behind the last one, and
+ * an equal one would be passed over.
  */
 static bool
 fill_range(Merge *merge, int64 work_limit)
@@ -213,7 +230,10 @@ merge_prepare(Merge *merge)
 	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
 }
 
-/* Returns whether the page is complete, or as much of it found as there is memory for. */
+/*
+ * Goes on with a merge. Returns true when the page is complete, or when memory is full and
+ * the caller has to take what was found; "complete" tells which.
+ */
 bool
 merge_advance(Merge *merge, int64 work_limit)
 {
@@ -280,7 +300,7 @@ merge_advance(Merge *merge, int64 work_limit)
 int64
 merge_work_left(const Merge *merge)
 {
-	/* Of each range, one is read that is not needed. */
+	/* Each range but the one taken from last has read a match that the page does not use. */
 	double wanted = (double) merge->scan->wanted + merge->walk.nranges - 1;
 	double whole = index_walk_whole_work(&merge->walk);
 	/* If the estimate is used up, assume as much again. */

@@ -28,8 +28,9 @@ typedef struct Merge
 	ItemPointerData *tids; /* of those that were not taken yet */
 	int64 ntids;
 	int64 size;
-	bool complete; /* the page */
-	bool gave_up;  /* for want of memory, or at a null */
+	bool complete;        /* the page */
+	bool has_handed_over; /* rows: it cannot give up any more */
+	bool gave_up;         /* for want of memory, or at a null */
 } Merge;
 
 extern void merge_prepare(Merge *merge);

@@ -28,8 +28,8 @@
 /* The turn that is long enough to pay for reading the statistics before it. */
 #define ESTIMATING_TURN (FIRST_TURN * 8)
 /*
- * The path with the least work left runs to its end once that is at most so many turns;
- * any other path, once its work left is one turn.
+ * A path goes on to its end without pausing if its work left fits in one turn, or in
+ * PATIENCE turns if no other path has less left.
  */
 #define PATIENCE 4
 /* A merge is close to its end when its work left is at most so many turns. */
@@ -164,7 +164,7 @@ add_collection(DirectScan *scan, PathSet *paths, Source source, Qual *qual, cons
 		collection->nquals = collection->walk.nheap_quals;
 		fetch_init(&collection->fetch, table, collection->walk.fetch.join, scan->snapshot);
 	}
-	/* Each value of a list has one entry, or few, in a unique index on its column. */
+	/* In a unique index on this column alone each value has one live row: the list's length bounds the fetches. */
 	if (collection->walk.needs_heap && collection->walk.list != NULL &&
 		collection->walk.index->is_key)
 	{
@@ -307,7 +307,7 @@ compare_merges(const void *a, const void *b)
 {
 	const Merge *x = a;
 	const Merge *y = b;
-	/* A list of few values leaves rows out; one of many values takes long to start. */
+	/* A short list skips most of the index; a long one needs a descent for each value before the first row. */
 	int x_rank = x->walk.list == NULL ? FEW_RANGES : x->walk.nranges;
 	int y_rank = y->walk.list == NULL ? FEW_RANGES : y->walk.nranges;
 
@@ -474,8 +474,8 @@ is_time_to_finish(const PathSet *paths, const void *path, int64 left, int64 work
 }
 
 /*
- * How far a path may go in its turn. Its work left is an estimate: where that was much too
- * low, the others get their turn again.
+ * How far a path may go in its turn. Its work left is an estimate: it may be overrun by a
+ * factor of two, then the other paths go on.
  */
 static int64
 turn_end(const PathSet *paths, const void *path, int64 done, int64 left, int64 work_limit)

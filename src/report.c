@@ -82,7 +82,7 @@ report_work(const ScanReport *report)
 	return work;
 }
 
-/* Says how a request was read to who listens, and counts it. */
+/* Logs at DEBUG1 how the request was read, and adds it to the session's tallies. */
 void
 report_done(const ScanReport *report)
 {

@@ -4,7 +4,7 @@
  *
  * Such an index answers with a bitmap of all of them at once, so nothing can be
  * had of it in small steps. How many there may be is known from the statistics
- * of the tags: a tag that is not among the common ones is rarer than they are.
+ * of the tags: one that they do not list is at most as frequent as the rarest that they do.
  *
  * Once found, they can be fetched one after the other, and a walk over another index
  * can ask of its entries whether they are among them. A row that the snapshot sees
@@ -61,8 +61,9 @@ struct TagWalk
 
 	BlockNumber block;
 	int64 next;
-	OffsetNumber lost_offset; /* the last one of a block whose offsets are lost */
-	OffsetNumber last_offset; /* of that block */
+	/* Of a block whose offsets are lost, all are returned: the last one that was, and the highest */
+	OffsetNumber lost_offset;
+	OffsetNumber last_offset;
 };
 
 /* The GIN index on the column of the tags, or NULL. */
