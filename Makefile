@@ -6,41 +6,42 @@ MODULE_big = batches
 OBJS = \
 	src/batches.o \
 	src/budget.o \
-	src/qual.o \
+	src/collect.o \
 	src/count_batches.o \
 	src/count_jobs.o \
 	src/counts.o \
 	src/derived.o \
 	src/direct.o \
+	src/direct_scan.o \
 	src/estimate.o \
 	src/facets.o \
 	src/fetch.o \
 	src/filter.o \
-	src/collect.o \
 	src/http.o \
+	src/index_walk.o \
 	src/job_counts.o \
 	src/json.o \
 	src/leaf.o \
 	src/list.o \
-	src/sort_entry.o \
 	src/merge.o \
 	src/module.o \
 	src/parameter.o \
-	src/plan.o \
-	src/query.o \
 	src/paths.o \
+	src/plan.o \
+	src/qual.o \
+	src/query.o \
 	src/read_totals.o \
 	src/repair.o \
 	src/report.o \
 	src/row.o \
 	src/scan.o \
-	src/direct_scan.o \
 	src/scan_sql.o \
+	src/sort_entry.o \
 	src/tag_walk.o \
 	src/tags.o \
 	src/total.o \
-	src/user.o \
-	src/index_walk.o
+	src/untrusted.o \
+	src/user.o
 DATA = $(wildcard sql/batches--*.sql)
 PGFILEDESC = "batches - lists the batches of a quantum cloud"
 

@@ -10,7 +10,7 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 if [[ -n ${PG_CONFIG:-} ]]; then
   PG_CONFIG=$(realpath -s "$(command -v "$PG_CONFIG" || printf %s "$PG_CONFIG")")
 fi
-# What the caller has set for other servers and other builds is not for ours.
+# The caller's settings for other servers and builds must not reach ours.
 for name in "${!PG@}"; do
   [[ $name == PG_CONFIG ]] || unset "$name"
 done

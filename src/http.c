@@ -26,8 +26,10 @@
 #include "query.h"
 #include "scan.h"
 
-/* The longest query string: the errors of a longer one might exceed the 1 GB of a value. */
-#define MAX_QUERY_LENGTH (4 * 1024 * 1024)
+/* What a request may ask for. What a refused one costs follows from these. */
+#define MAX_QUERY_LENGTH (256 * 1024)
+#define MAX_LIST_LENGTH 10000
+#define MAX_ERRORS 1000
 
 #define UNPROCESSABLE_BEGIN                                                                        \
 	"{\"status\":\"fail\",\"message\":\"Unprocessable Entity\",\"code\":\"422\","                  \
@@ -37,10 +39,17 @@
 /* What a query string gives for one parameter; for a scalar the last one. */
 typedef struct GivenTexts
 {
-	QueryText *texts;
+	QueryText *texts; /* of a list, at most as many as it may have */
 	int count;
 	int capacity;
 } GivenTexts;
+
+/* The errors of a request */
+typedef struct Errors
+{
+	StringInfoData json;
+	int count;
+} Errors;
 
 /* How an error is worded, as pydantic v2 does. */
 typedef struct ErrorWords
@@ -155,20 +164,57 @@ append_input(StringInfo buf, QueryText text)
 	}
 }
 
+/* Begins another error, of which is said what and where. Returns false if there are enough of them. */
+static bool
+begin_error(Errors *errors, const char *type, const char *parameter)
+{
+	if (errors->count++ >= MAX_ERRORS)
+		return false;
+	if (errors->count > 1)
+		appendStringInfoChar(&errors->json, ',');
+	appendStringInfo(&errors->json, "{\"type\":\"%s\",\"loc\":[\"query\"", type);
+	if (parameter != NULL)
+		appendStringInfo(&errors->json, ",\"%s\"", parameter);
+	return true;
+}
+
+/* The query string is too long: the one error of the request. */
+static void
+append_length_error(Errors *errors)
+{
+	if (begin_error(errors, "string_too_long", NULL))
+		appendStringInfo(&errors->json,
+						 "],\"msg\":\"String should have at most %d characters\",\"input\":null,"
+						 "\"ctx\":{\"max_length\":%d}}",
+						 MAX_QUERY_LENGTH, MAX_QUERY_LENGTH);
+}
+
+/* A list has too many values: the one error of its parameter. */
+static void
+append_list_error(Errors *errors, const Parameter *parameter, int length)
+{
+	if (begin_error(errors, "too_long", parameter->name))
+		appendStringInfo(
+			&errors->json,
+			"],\"msg\":\"List should have at most %d items after validation, not "
+			"%d\",\"input\":null,"
+			"\"ctx\":{\"field_type\":\"List\",\"max_length\":%d,\"actual_length\":%d}}",
+			MAX_LIST_LENGTH, length, MAX_LIST_LENGTH, length);
+}
+
 /* Appends an error of a parameter, or of the element of a list. */
 static void
-append_error(StringInfo buf, const Parameter *parameter, int element, QueryText text,
+append_error(Errors *errors, const Parameter *parameter, int element, QueryText text,
 			 QueryError error, const QueryValue *value)
 {
+	StringInfo buf = &errors->json;
 	const ErrorWords *words = &error_words[error];
 	const char *detail = words->detail != NULL ? error_detail(parameter, error, value) : "";
 	bool is_number = error == QUERY_GREATER_THAN || error == QUERY_GREATER_THAN_EQUAL ||
 					 error == QUERY_LESS_THAN;
 
-	if (buf->data[buf->len - 1] != '[')
-		appendStringInfoChar(buf, ',');
-	appendStringInfo(buf, "{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"", words->type,
-					 parameter->name);
+	if (!begin_error(errors, words->type, parameter->name))
+		return;
 	if (parameter->is_list)
 		appendStringInfo(buf, ",%d", element);
 	appendStringInfo(buf, "],\"msg\":\"%s%s\",\"input\":\"", words->message, detail);
@@ -201,6 +247,12 @@ collect_texts(const char *query, int length, GivenTexts *given)
 		texts = &given[parameter - parameters];
 		if (!parameter->is_list)
 			texts->count = 0;
+		/* Of a list that is too long, the length is all that matters. */
+		if (texts->count >= MAX_LIST_LENGTH)
+		{
+			texts->count++;
+			continue;
+		}
 		if (texts->count == texts->capacity)
 		{
 			int capacity = Max(1, 2 * texts->capacity);
@@ -282,17 +334,24 @@ make_list(const Parameter *parameter, Datum *elements, int count, Oid enum_type)
 
 /* Reads one parameter into the request, or appends its errors. */
 static void
-read_parameter(Request *request, ParameterId id, const GivenTexts *given, StringInfo errors)
+read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors *errors)
 {
 	const Parameter *parameter = &parameters[id];
 	Oid enum_type =
 		parameter->enum_type != NULL ? extension_type(parameter->enum_type) : InvalidOid;
-	Datum *elements = palloc(sizeof(Datum) * given->count);
-	MemoryContext error_context =
-		AllocSetContextCreate(CurrentMemoryContext, "batches error", ALLOCSET_DEFAULT_SIZES);
+	Datum *elements;
+	MemoryContext error_context;
 	int count = 0;
 	bool valid = true;
 
+	if (given->count > MAX_LIST_LENGTH)
+	{
+		append_list_error(errors, parameter, given->count);
+		return;
+	}
+	elements = palloc(sizeof(Datum) * given->count);
+	error_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches error", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < given->count; i++)
 	{
 		QueryText text = given->texts[i];
@@ -351,7 +410,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 {
 	GivenTexts given[N_PARAMETERS] = {0};
 	Request request;
-	StringInfoData errors;
+	Errors errors = {.count = 0};
 	char *content_range;
 	text *document;
 	int64 total;
@@ -364,6 +423,8 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 				"{\"status\":\"fail\",\"message\":\"Unauthorized\",\"code\":\"401\","
 				"\"data\":{\"description\":\"There is no authenticated user.\"}}"));
 
+	initStringInfo(&errors.json);
+	appendStringInfoString(&errors.json, UNPROCESSABLE_BEGIN);
 	if (!PG_ARGISNULL(0))
 	{
 		text *query = PG_GETARG_TEXT_PP(0);
@@ -377,26 +438,20 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 			length = VARSIZE_ANY_EXHDR(query);
 		}
 		if (length > MAX_QUERY_LENGTH)
-			return make_response(fcinfo, 422, "{}",
-								 CStringGetTextDatum(psprintf(
-									 UNPROCESSABLE_BEGIN
-									 "{\"type\":\"string_too_long\",\"loc\":[\"query\"],\"msg\":"
-									 "\"String should have at most %d characters\",\"input\":null,"
-									 "\"ctx\":{\"max_length\":%d}}" UNPROCESSABLE_END,
-									 MAX_QUERY_LENGTH, MAX_QUERY_LENGTH)));
-		collect_texts(converted, length, given);
+			append_length_error(&errors);
+		else
+			collect_texts(converted, length, given);
 	}
 	init_request(&request, LIMIT_PAGE);
-	initStringInfo(&errors);
-	appendStringInfoString(&errors, UNPROCESSABLE_BEGIN);
 	for (int id = 0; id < N_PARAMETERS; id++)
 		if (given[id].count > 0)
 			read_parameter(&request, id, &given[id], &errors);
-	if (errors.len > (int) strlen(UNPROCESSABLE_BEGIN))
+	if (errors.count > 0)
 	{
-		appendStringInfoString(&errors, UNPROCESSABLE_END);
-		return make_response(fcinfo, 422, "{}",
-							 PointerGetDatum(cstring_to_text_with_len(errors.data, errors.len)));
+		appendStringInfoString(&errors.json, UNPROCESSABLE_END);
+		return make_response(
+			fcinfo, 422, "{}",
+			PointerGetDatum(cstring_to_text_with_len(errors.json.data, errors.json.len)));
 	}
 
 	document = render_document(&request, &total, &rows);

@@ -11,7 +11,6 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
@@ -20,6 +19,7 @@
 #include "column.h"
 #include "counts.h"
 #include "job_counts.h"
+#include "untrusted.h"
 
 /*
  * A project's map is read once more than FEW_LOOK_UPS of its batches were asked for, and at
@@ -40,7 +40,7 @@ typedef struct JobCountEntry
 #define SH_ELEMENT_TYPE JobCountEntry
 #define SH_KEY_TYPE pg_uuid_t
 #define SH_KEY id
-#define SH_HASH_KEY(table, key) hash_bytes((key).data, UUID_LEN)
+#define SH_HASH_KEY(table, key) hash_uuid(&(key))
 #define SH_EQUAL(table, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE

@@ -9,7 +9,6 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "parser/parse_oper.h"
 #include "utils/array.h"
@@ -19,6 +18,7 @@
 #include "utils/uuid.h"
 
 #include "qual.h"
+#include "untrusted.h"
 
 /* Below this length, searching the sorted list is as fast as a hash set. */
 #define FEW_VALUES 4
@@ -33,7 +33,7 @@ typedef struct UuidEntry
 #define SH_ELEMENT_TYPE UuidEntry
 #define SH_KEY_TYPE pg_uuid_t
 #define SH_KEY uuid
-#define SH_HASH_KEY(table, key) hash_bytes((key).data, UUID_LEN)
+#define SH_HASH_KEY(table, key) hash_uuid(&(key))
 #define SH_EQUAL(table, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -71,14 +71,12 @@ compare_values(Qual *qual, Datum a, Datum b)
 	return ApplySortComparator(a, false, b, false, &qual->order);
 }
 
-#define ST_SORT sort_values
-#define ST_ELEMENT_TYPE Datum
-#define ST_COMPARE_ARG_TYPE Qual
-#define ST_COMPARE(a, b, qual) compare_values(qual, *(a), *(b))
-#define ST_SCOPE static
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_DEFINE
-#include "lib/sort_template.h"
+/* A binaryheap_comparator */
+static int
+compare_in_heap(Datum a, Datum b, void *qual)
+{
+	return compare_values(qual, a, b);
+}
 
 static int
 compare_values_arg(const void *a, const void *b, void *qual)
@@ -108,7 +106,7 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 {
 	int n = 0;
 
-	sort_values(values, nvalues, qual);
+	sort_list(values, nvalues, compare_in_heap, qual);
 	for (int i = 0; i < nvalues; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -9,11 +9,14 @@
 #include "fmgr.h"
 #include "utils/array.h"
 
+#include "untrusted.h"
+
+/* A binaryheap_comparator of texts, by their bytes */
 static int
-compare_texts(const void *a, const void *b)
+compare_tags(Datum a, Datum b, void *arg)
 {
-	text *x = *(text *const *) a;
-	text *y = *(text *const *) b;
+	text *x = DatumGetTextPP(a);
+	text *y = DatumGetTextPP(b);
 	int xlen = VARSIZE_ANY_EXHDR(x);
 	int ylen = VARSIZE_ANY_EXHDR(y);
 	int order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y), Min(xlen, ylen));
@@ -28,19 +31,15 @@ batches_are_valid_tags(PG_FUNCTION_ARGS)
 {
 	ArrayType *tags = PG_GETARG_ARRAYTYPE_P(0);
 	Datum *elements;
-	text **texts;
 	int count;
 
 	if (ARR_NDIM(tags) > 1 || array_contains_nulls(tags))
 		PG_RETURN_BOOL(false);
 
 	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
-	texts = palloc(sizeof(text *) * (count + 1));
-	for (int i = 0; i < count; i++)
-		texts[i] = DatumGetTextPP(elements[i]);
-	qsort(texts, count, sizeof(text *), compare_texts);
+	sort_list(elements, count, compare_tags, NULL);
 	for (int i = 1; i < count; i++)
-		if (compare_texts(&texts[i - 1], &texts[i]) == 0)
+		if (compare_tags(elements[i - 1], elements[i], NULL) == 0)
 			PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(true);
 }

@@ -16,7 +16,7 @@ set local datestyle = 'SQL, DMY';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(654);
+select plan(657);
 
 --
 -- The batches: 300 of three projects that ann is in, and 20 of one that she is not in
@@ -469,36 +469,45 @@ select is(pg_temp.total(query), expected, format('?%s: %s', query, expected))
 
 create function pg_temp.repeated(pair text, times int) returns text language sql immutable
   return (select string_agg(pair || n, '&' order by n) from generate_series(1, times) n);
-select is(pg_temp.total('tag=' || repeat('x', 1048576)), 'total 0', 'a tag of a megabyte is nobody''s');
-select is(pg_temp.total('user_id=' || repeat('%41', 349525)), 'total 0', 'a megabyte of percent-encoding is decoded');
-select is(r.status || ' ' || (r.body #>> '{data,description,0,input}' = repeat('x', 1048576)), '422 true',
-  'a limit of a megabyte is echoed in full')
-  from batches.http_get_all_batches('limit=' || repeat('x', 1048576)) r;
-select is(r.status || ' ' || (r.body #>> '{data,description,0,input}' = repeat('�', 1048576)), '422 true',
-  'a megabyte of zero bytes is echoed as replacement characters')
-  from batches.http_get_all_batches('limit=' || repeat('%00', 1048576)) r;
-select is(pg_temp.total(repeat('&', 1048576) || 'limit=x'), 'int_parsing', 'a megabyte of "&" is skipped');
-select is(pg_temp.total(repeat('x', 1048576) || '&limit=x'), 'int_parsing', 'a key of a megabyte is unknown');
-select is(pg_temp.total('order_by_direction=' || repeat('DESC', 262144)), 'literal_error', 'a label of a megabyte is none');
-select is(pg_temp.total('start_date=' || repeat('9', 1048576)), 'datetime_from_date_parsing', 'a time of a megabyte is none');
-select is(pg_temp.total('limit=' || repeat('_', 1048576)), 'int_parsing', 'a megabyte of underscores is no integer');
-select is(pg_temp.total('user_id=bob&' || pg_temp.repeated('user_id=x', 50000)), pg_temp.total('user_id=bob'),
-  'one of 50,000 users is found');
+select is(pg_temp.total('tag=' || repeat('x', 262140)), 'total 0', 'a tag as long as a query string can be is nobody''s');
+select is(r.body::text, '{"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":[{"type":"string_too_long","loc":["query"],'
+  '"msg":"String should have at most 262144 characters","input":null,"ctx":{"max_length":262144}}]}}', 'a longer one is refused')
+  from batches.http_get_all_batches('limit=x&tag=' || repeat('x', 262140)) r;
+select is(pg_temp.total('user_id=' || repeat('%41', 80000)), 'total 0', 'much percent-encoding is decoded');
+select is(r.status || ' ' || (r.body #>> '{data,description,0,input}' = repeat('x', 250000)), '422 true',
+  'a long limit is echoed in full')
+  from batches.http_get_all_batches('limit=' || repeat('x', 250000)) r;
+select is(r.status || ' ' || (r.body #>> '{data,description,0,input}' = repeat('�', 80000)), '422 true',
+  'many zero bytes are echoed as replacement characters')
+  from batches.http_get_all_batches('limit=' || repeat('%00', 80000)) r;
+select is(pg_temp.total(repeat('&', 250000) || 'limit=x'), 'int_parsing', 'many "&" are skipped');
+select is(pg_temp.total(repeat('x', 250000) || '&limit=x'), 'int_parsing', 'a long key is unknown');
+select is(pg_temp.total('order_by_direction=' || repeat('DESC', 60000)), 'literal_error', 'a long label is none');
+select is(pg_temp.total('start_date=' || repeat('9', 250000)), 'datetime_from_date_parsing', 'a long time is none');
+select is(pg_temp.total('limit=' || repeat('_', 250000)), 'int_parsing', 'many underscores are no integer');
+select is(pg_temp.total('user_id=bob&' || pg_temp.repeated('user_id=x', 9999)), pg_temp.total('user_id=bob'),
+  'one of 10,000 users is found');
 select is(pg_temp.total('id=' || pg_temp.b(7) || '&'
-  || (select string_agg('id=' || md5('other ' || n), '&') from generate_series(1, 50000) n)), 'total 1',
-          'one of 50,000 ids is found');
-select is(pg_temp.total(substr(repeat('&status=DONE&status=ERROR', 25000), 2)), pg_temp.total('status=ERROR&status=DONE'),
-  '50,000 labels are those that occur');
-select is(pg_temp.answer(pg_temp.repeated('limit=', 50000) || '&limit=3'), pg_temp.answer('limit=3'), 'the last of 50,000 limits holds');
-select is(pg_temp.answer(pg_temp.repeated('user_id=%FF', 50000) || '&user_id=bob'), pg_temp.answer('user_id=bob'),
-  '50,000 users that are no text match nothing');
-select is(pg_temp.answer(pg_temp.repeated('x', 50000)), pg_temp.answer(''), '50,000 unknown keys change nothing');
+  || (select string_agg('id=' || md5('other ' || n), '&') from generate_series(1, 7000) n)), 'total 1',
+          'one of 7,000 ids is found');
+select is(pg_temp.total(substr(repeat('&status=DONE&status=ERROR', 5000), 2)), pg_temp.total('status=ERROR&status=DONE'),
+  '10,000 labels are those that occur');
+select is(pg_temp.answer(pg_temp.repeated('limit=', 20000) || '&limit=3'), pg_temp.answer('limit=3'), 'the last of 20,000 limits holds');
+select is(pg_temp.answer(pg_temp.repeated('user_id=%FF', 9999) || '&user_id=bob'), pg_temp.answer('user_id=bob'),
+  '10,000 users that are no text match nothing');
+select is(pg_temp.answer(pg_temp.repeated('x', 40000)), pg_temp.answer(''), '40,000 unknown keys change nothing');
 select is(r.status || ' ' || (select count(*) || ' '
   || count(*) filter (where e -> 'loc' ->> 1 = key and (e -> 'loc' ->> 2)::int = o - 1 and e ->> 'input' = 'x' || o)
                                 from json_array_elements(r.body #> '{data,description}') with ordinality a (e, o)),
-          '422 50000 50000', '50,000 invalid values of ' || key || ' are 50,000 errors')
+          '422 1000 1000', 'of 10,000 invalid values of ' || key || ' the first 1,000 are listed')
   from unnest(array['id', 'project_id', 'status', 'queue_priority']) key,
-      batches.http_get_all_batches(pg_temp.repeated(key || '=x', 50000)) r;
+      batches.http_get_all_batches(pg_temp.repeated(key || '=x', 10000)) r;
+select is(r.body #>> '{data,description}',
+  format('[{"type":"int_parsing","loc":["query","limit"],"msg":"Input should be a valid integer, unable to parse string as an integer","input":"x"},'
+         '{"type":"too_long","loc":["query","%s"],"msg":"List should have at most 10000 items after validation, not %s","input":null,'
+         '"ctx":{"field_type":"List","max_length":10000,"actual_length":%2$s}}]', key, length), format('%s values of %s are too many, and one error', length, key))
+  from (values ('user_id', 10001), ('queue_priority', 12000)) v (key, length),
+       batches.http_get_all_batches('limit=x&' || pg_temp.repeated(key || '=x', length)) r;
 
 --
 -- Random query strings

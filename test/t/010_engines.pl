@@ -314,7 +314,7 @@ my ($code, $stdout, $stderr) = $node->psql('postgres', q{
 like($stderr, qr/unknown label of batches.batch_status: "BLOCKED"\n.*HINT: .*none is added or renamed/s,
 	'a status that the totals do not know is refused');
 
-# The rights on each of the columns do for what the rights on the table do.
+# Rights on all columns are as good as the right on the table.
 $node->safe_psql('postgres', q{
 	create role column_reader bypassrls;
 	grant usage on schema batches to column_reader;

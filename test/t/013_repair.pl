@@ -50,7 +50,7 @@ my $writers = IPC::Run::start(
 	'>', \$stdout, '2>', \$stderr);
 ok($node->poll_query_until('postgres', q{select max(created_at) > min(created_at) from batches.batch}), 'writers are under way');
 
-# Drift that no writer comes across, but every writer changes: too many jobs, and totals
+# Drift that is no error for a writer, but changes with every write: too many jobs, and totals
 # that are wrong, missing, or there twice. Counts of batches that writers delete are missing.
 my $mended = 0;
 foreach my $round (1 .. 4)
@@ -101,7 +101,7 @@ $node->safe_psql('postgres', q{
 	delete from batches.batch where id = public.numbered(1);
 	alter table batches.job enable trigger all;
 	alter table batches.batch enable trigger user});
-# What a change comes across that is wrong is an error that says what mends it.
+# A change that meets a wrong count fails, and the error says what mends it.
 for my $change (
 	'insert into batches.job (project_id, batch_id) values (public.numbered(9), public.numbered(1001))',
 	'delete from batches.job where batch_id = public.numbered(1002)',

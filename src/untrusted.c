@@ -1,0 +1,54 @@
+/*
+ * untrusted.c
+ *		Sorting and hashing what a request, or a row, may choose to make that slow.
+ *
+ * PostgreSQL's quicksort is quadratic for values in an order that is made for it, and a
+ * hash table is for keys that are chosen to have one hash.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+
+#include "untrusted.h"
+
+/* Sorts a list in ascending order, in n log n steps whatever its order is. */
+void
+sort_list(Datum *values, int nvalues, binaryheap_comparator compare, void *arg)
+{
+	int nsorted = Min(nvalues, 1);
+	binaryheap *heap;
+
+	while (nsorted < nvalues && compare(values[nsorted - 1], values[nsorted], arg) <= 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		nsorted++;
+	}
+	if (nsorted == nvalues)
+		return;
+	heap = binaryheap_allocate(nvalues, compare, arg);
+	for (int i = 0; i < nvalues; i++)
+		binaryheap_add_unordered(heap, values[i]);
+	binaryheap_build(heap);
+	/* The first one is the largest. */
+	for (int i = nvalues - 1; i >= 0; i--)
+	{
+		CHECK_FOR_INTERRUPTS();
+		values[i] = binaryheap_remove_first(heap);
+	}
+	binaryheap_free(heap);
+}
+
+/* The hash of a uuid, which nobody can foretell. */
+uint32
+hash_uuid(const pg_uuid_t *uuid)
+{
+	static uint64 seed = 0;
+
+	while (seed == 0)
+		if (!pg_strong_random(&seed, sizeof(seed)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	return (uint32) hash_bytes_extended(uuid->data, UUID_LEN, seed);
+}

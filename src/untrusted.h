@@ -1,0 +1,14 @@
+/*
+ * untrusted.h
+ *		Sorting and hashing what a request, or a row, may choose to make that slow.
+ */
+#ifndef BATCHES_UNTRUSTED_H
+#define BATCHES_UNTRUSTED_H
+
+#include "lib/binaryheap.h"
+#include "utils/uuid.h"
+
+extern void sort_list(Datum *values, int nvalues, binaryheap_comparator compare, void *arg);
+extern uint32 hash_uuid(const pg_uuid_t *uuid);
+
+#endif /* BATCHES_UNTRUSTED_H */
