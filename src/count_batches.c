@@ -16,7 +16,6 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -30,6 +29,7 @@
 
 #include "batches.h"
 #include "keep.h"
+#include "untrusted.h"
 
 /* How many rows of a project and device are merged at once. */
 #define MAX_MERGED_ROWS 16
@@ -75,12 +75,12 @@ typedef struct TotalChange
 static uint32
 hash_total_key(TotalKey key)
 {
-	uint32 hash = hash_bytes(key.project_id.data, UUID_LEN);
+	uint32 hash = hash_untrusted(&key.project_id, UUID_LEN);
 
 	if (key.device_type == NULL)
 		return hash;
-	return hash_combine(hash, hash_bytes((const unsigned char *) VARDATA_ANY(key.device_type),
-										 VARSIZE_ANY_EXHDR(key.device_type)));
+	return hash_combine(
+		hash, hash_untrusted(VARDATA_ANY(key.device_type), VARSIZE_ANY_EXHDR(key.device_type)));
 }
 
 static bool
@@ -431,30 +431,11 @@ find_columns(BatchCounter *counter)
 		require_column(descriptor, "batch", "queue_priority", extension_type("queue_priority"));
 }
 
-/* Whether there are other triggers than ours that a new batch fires, and before ours it may be. */
-static bool
-has_other_insert_triggers(Relation batch)
-{
-	Oid function = extension_function("count_changed_batches");
-
-	for (int i = 0; batch->trigdesc != NULL && i < batch->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &batch->trigdesc->triggers[i];
-
-		if (!trigger->tgisinternal && trigger->tgfoid != function &&
-			TRIGGER_FOR_AFTER(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
-			return true;
-	}
-	return false;
-}
-
 /* New batches. Their order does not matter: nobody else can have locks on their counts. */
 static void
 count_new_batches(BatchCounter *counter, Tuplestorestate *new_rows, TupleTableSlot *slot,
 				  MemoryContext row_context)
 {
-	bool may_be_gone = has_other_insert_triggers(counter->batch);
-
 	begin_transition_rows(new_rows);
 	while (tuplestore_gettupleslot(new_rows, true, false, slot))
 	{
@@ -463,9 +444,7 @@ count_new_batches(BatchCounter *counter, Tuplestorestate *new_rows, TupleTableSl
 
 		CHECK_FOR_INTERRUPTS();
 		read_batch(counter, slot, &batch);
-		/* What a trigger has deleted has no counts; in the totals, that is counted by itself. */
-		if (!may_be_gone || batch_exists(job_counts(counter), &batch.project_id, &batch.id))
-			insert_job_counts(job_counts(counter), &batch.project_id, &batch.id);
+		insert_job_counts(job_counts(counter), &batch.project_id, &batch.id);
 		count_batch(counter, &batch, 1);
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(row_context);

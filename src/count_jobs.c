@@ -17,7 +17,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -29,6 +29,7 @@
 #include "batches.h"
 #include "keep.h"
 #include "plan.h"
+#include "row.h"
 
 /* A change of a job, as it is sorted: its batch, and its status's index. */
 enum
@@ -93,18 +94,6 @@ uuid_text(const pg_uuid_t *uuid)
 	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
 }
 
-/* The counts were changed while no trigger kept them. */
-static void
-fail_on_drift(const JobCountChange *change)
-{
-	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-					errmsg("the job counts of batch %s in \"%s.%s\" are wrong",
-						   uuid_text(&change->batch_id), BATCHES_SCHEMA, JOB_COUNT_TABLE),
-					errhint("They were changed, or jobs were, while no trigger kept them. The "
-							"owner of the tables mends them: SELECT %s.repair_counts().",
-							BATCHES_SCHEMA)));
-}
-
 /* A row of a batch that was looked for */
 typedef struct BatchRows
 {
@@ -137,6 +126,9 @@ find_rows_of_batch(Oid table, const char *id_column, const pg_uuid_t *project_id
 	Oid caller;
 	int security_context;
 	BatchRows rows = {0};
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches rows", ALLOCSET_SMALL_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql,
@@ -153,6 +145,8 @@ find_rows_of_batch(Oid table, const char *id_column, const pg_uuid_t *project_id
 						   security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	run_fresh_query(sql.data, &query_parameters, note_row, &rows);
 	SetUserIdAndSecContext(caller, security_context);
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
 	return rows;
 }
 
@@ -168,6 +162,31 @@ fail_on_new_batch(const pg_uuid_t *batch_id)
 				 "left over from a batch that was deleted while no trigger kept them, the owner "
 				 "of the tables mends them: SELECT %s.repair_counts().",
 				 BATCHES_SCHEMA)));
+}
+
+/*
+ * Nested statements may delete a batch before the one that inserts it is counted, or the
+ * other way round. Then the batch has no counts when they are to be removed, or some when
+ * they are to be made; for the rest of the transaction, batches are looked for.
+ */
+static TransactionId out_of_order = InvalidTransactionId;
+
+static void
+note_out_of_order(void)
+{
+	out_of_order = GetTopTransactionId();
+}
+
+static bool
+is_out_of_order(void)
+{
+	return TransactionIdIsValid(out_of_order) && out_of_order == GetTopTransactionIdIfAny();
+}
+
+static bool
+batch_exists(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id)
+{
+	return find_rows_of_batch(table->batch, "id", project_id, batch_id).any;
 }
 
 /*
@@ -192,7 +211,7 @@ check_negative_count(JobCountTable *table, const JobCountChange *change)
 	if (batch.ours)
 		fail_on_new_batch(&change->batch_id);
 	if (batch.any)
-		fail_on_drift(change);
+		fail_on_wrong_counts(&change->batch_id);
 }
 
 /* Makes the row to be written: the one found, if there is one, with what is added. */
@@ -263,7 +282,7 @@ is_new_batch(JobCountTable *table, const JobCountChange *change)
 	if (batch.ours && !jobs.others)
 		return true;
 	if (batch.any)
-		fail_on_drift(change);
+		fail_on_wrong_counts(&change->batch_id);
 	if (jobs.any)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 						errmsg("the job counts of batch %s could not be kept",
@@ -272,9 +291,12 @@ is_new_batch(JobCountTable *table, const JobCountChange *change)
 	return false;
 }
 
-/* Adds to the counts of a batch. Returns whether there were counts, or are now. */
+/*
+ * Adds to the counts of a batch. Unless they may be missing, they are made for a new batch
+ * only. Returns whether there were counts, or are now.
+ */
 bool
-add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
+add_job_counts(JobCountTable *table, const JobCountChange *change, bool may_be_missing)
 {
 	DerivedResult result = DERIVED_GONE;
 	bool found = find_counts(table, &change->project_id, &change->batch_id);
@@ -288,7 +310,7 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to)
 	}
 	if (result == DERIVED_DONE)
 		return true;
-	if (add_to == ADD_TO_PRESENT && !is_new_batch(table, change))
+	if (!may_be_missing && !is_new_batch(table, change))
 		return false;
 	prepare_row(table, change, false);
 	derived_insert(table->rows);
@@ -303,20 +325,17 @@ insert_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
 	Datum key[] = {UUIDPGetDatum(project_id), UUIDPGetDatum(batch_id)};
 
 	/* Nobody else changes the counts of a batch that nobody else sees: one look is enough. */
-	if (!derived_find(table->rows, key))
+	if (derived_find(table->rows, key))
+	{
+		if (!derived_is_ours(table->rows))
+			fail_on_new_batch(batch_id);
+		note_out_of_order();
+	}
+	else if (!is_out_of_order() || batch_exists(table, project_id, batch_id))
 	{
 		prepare_row(table, &none, false);
 		derived_insert(table->rows);
 	}
-	else if (!derived_is_ours(table->rows))
-		fail_on_new_batch(batch_id);
-}
-
-/* Whether a batch is there now, for who has its table open. */
-bool
-batch_exists(JobCountTable *table, const pg_uuid_t *project_id, const pg_uuid_t *batch_id)
-{
-	return find_rows_of_batch(table->batch, "id", project_id, batch_id).any;
 }
 
 /*
@@ -330,8 +349,10 @@ remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
 	bool found = find_counts(table, project_id, batch_id);
 	DerivedResult result = DERIVED_GONE;
 
-	/* Counts that are ours may be those of a batch that was inserted again meanwhile. */
-	if (found && derived_is_ours(table->rows) && batch_exists(table, project_id, batch_id))
+	if (!found)
+		note_out_of_order();
+	else if (is_out_of_order() && derived_is_ours(table->rows) &&
+			 batch_exists(table, project_id, batch_id))
 		fail_on_new_batch(batch_id);
 	while (found)
 	{
@@ -391,7 +412,7 @@ apply_change(JobCountTable *table, const JobCountChange *change, MemoryContext c
 		if (change->deltas[i] != 0)
 		{
 			previous = MemoryContextSwitchTo(context);
-			add_job_counts(table, change, ADD_TO_PRESENT);
+			add_job_counts(table, change, false);
 			MemoryContextSwitchTo(previous);
 			MemoryContextReset(context);
 			return;
@@ -490,6 +511,15 @@ clear_counts(JobCountTable *table)
 	table_endscan(scan);
 }
 
+static bool
+holds_exclusive_lock(Oid table)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+	return is_lock_held(&tag, AccessExclusiveLock);
+}
+
 /* batches.count_jobs() returns trigger */
 PG_FUNCTION_INFO_V1(batches_count_jobs);
 Datum
@@ -509,7 +539,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	{
 		check_truncate_trigger(trigger);
 		/* If the batches were truncated, too, their trigger empties the counts. */
-		if (!CheckRelationOidLockedByMe(batch, AccessExclusiveLock, false) || table_has_rows(batch))
+		if (!holds_exclusive_lock(batch) || table_has_rows(batch))
 		{
 			open_job_counts(&table, batch, job);
 			clear_counts(&table);

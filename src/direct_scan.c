@@ -128,6 +128,7 @@ read_row(PageReader *reader, BatchRow *row)
 		if (!reader->slots[SOURCE_JOB_COUNT]->tts_isnull[i])
 			row->job_counts[status] = DatumGetInt32(reader->slots[SOURCE_JOB_COUNT]->tts_values[i]);
 	}
+	require_valid_counts(row);
 }
 
 /* A row has no counterpart in the other table. */

@@ -8,7 +8,6 @@
 #include "compat.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -22,6 +21,7 @@
 #include "read_totals.h"
 #include "scan.h"
 #include "scan_sql.h"
+#include "untrusted.h"
 
 /* A value of a facet whose values are not known before, and its number of batches */
 typedef struct FacetValue
@@ -35,7 +35,7 @@ typedef struct FacetValue
 #define SH_ELEMENT_TYPE FacetValue
 #define SH_KEY_TYPE char *
 #define SH_KEY value
-#define SH_HASH_KEY(table, key) hash_bytes((const unsigned char *) (key), strlen(key))
+#define SH_HASH_KEY(table, key) hash_untrusted(key, strlen(key))
 #define SH_EQUAL(table, a, b) (strcmp(a, b) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -46,6 +46,7 @@ typedef struct Facets
 {
 	MemoryContext context;
 	CellLabels labels;
+	bool has_checked_types; /* of the columns of the batches */
 	bool chosen[N_CELLS];
 	int64 nrows;
 	int64 cells[N_CELLS];
@@ -113,13 +114,15 @@ count_group(TupleTableSlot *slot, void *arg)
 	{
 		const Column *column = &batch_columns[columns[i]];
 
-		check_column_type("batch", column->name,
-						  TupleDescAttr(slot->tts_tupleDescriptor, i)->atttypid,
-						  column_type_oid(column->type));
+		if (!facets->has_checked_types)
+			check_column_type("batch", column->name,
+							  TupleDescAttr(slot->tts_tupleDescriptor, i)->atttypid,
+							  column_type_oid(column->type));
 		/* What is neither open nor not is counted as not. */
 		values[i] = columns[i] == COLUMN_OPEN ? slot_getattr(slot, i + 1, &isnull)
 											  : counted_value(slot, i + 1, "batch");
 	}
+	facets->has_checked_types = true;
 	cells[cell_index(DatumGetObjectId(values[2]), DatumGetBool(values[3]),
 					 DatumGetObjectId(values[4]), &facets->labels)] =
 		DatumGetInt64(slot_getattr(slot, lengthof(columns) + 1, &isnull));

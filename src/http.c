@@ -209,12 +209,13 @@ append_error(Errors *errors, const Parameter *parameter, int element, QueryText 
 {
 	StringInfo buf = &errors->json;
 	const ErrorWords *words = &error_words[error];
-	const char *detail = words->detail != NULL ? error_detail(parameter, error, value) : "";
+	const char *detail;
 	bool is_number = error == QUERY_GREATER_THAN || error == QUERY_GREATER_THAN_EQUAL ||
 					 error == QUERY_LESS_THAN;
 
 	if (!begin_error(errors, words->type, parameter->name))
 		return;
+	detail = words->detail != NULL ? error_detail(parameter, error, value) : "";
 	if (parameter->is_list)
 		appendStringInfo(buf, ",%d", element);
 	appendStringInfo(buf, "],\"msg\":\"%s%s\",\"input\":\"", words->message, detail);
@@ -224,6 +225,20 @@ append_error(Errors *errors, const Parameter *parameter, int element, QueryText 
 		appendStringInfo(buf, is_number ? ",\"ctx\":{\"%s\":%s}" : ",\"ctx\":{\"%s\":\"%s\"}",
 						 words->detail, detail);
 	appendStringInfoChar(buf, '}');
+}
+
+static void
+add_text(GivenTexts *given, QueryText text)
+{
+	if (given->count == given->capacity)
+	{
+		int capacity = Max(1, 2 * given->capacity);
+		Size size = sizeof(QueryText) * capacity;
+
+		given->texts = given->texts == NULL ? palloc(size) : repalloc(given->texts, size);
+		given->capacity = capacity;
+	}
+	given->texts[given->count] = text;
 }
 
 /* Collects the texts of the parameters that a query string gives. */
@@ -248,20 +263,9 @@ collect_texts(const char *query, int length, GivenTexts *given)
 		if (!parameter->is_list)
 			texts->count = 0;
 		/* Of a list that is too long, the length is all that matters. */
-		if (texts->count >= MAX_LIST_LENGTH)
-		{
-			texts->count++;
-			continue;
-		}
-		if (texts->count == texts->capacity)
-		{
-			int capacity = Max(1, 2 * texts->capacity);
-			Size size = sizeof(QueryText) * capacity;
-
-			texts->texts = texts->texts == NULL ? palloc(size) : repalloc(texts->texts, size);
-			texts->capacity = capacity;
-		}
-		texts->texts[texts->count++] = value;
+		if (texts->count < MAX_LIST_LENGTH)
+			add_text(texts, value);
+		texts->count++;
 	}
 }
 

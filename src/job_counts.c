@@ -40,7 +40,7 @@ typedef struct JobCountEntry
 #define SH_ELEMENT_TYPE JobCountEntry
 #define SH_KEY_TYPE pg_uuid_t
 #define SH_KEY id
-#define SH_HASH_KEY(table, key) hash_uuid(&(key))
+#define SH_HASH_KEY(table, key) hash_untrusted(&(key), UUID_LEN)
 #define SH_EQUAL(table, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -147,6 +147,8 @@ read_map(JobCounts *counts, int64 work_limit, int64 *work)
 		return false;
 	end_map(counts);
 	counts->has_map = !counts->is_large;
+	if (counts->is_large)
+		MemoryContextReset(counts->map_context);
 	return true;
 }
 

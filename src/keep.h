@@ -38,21 +38,12 @@ typedef struct JobCountChange
 	int64 deltas[N_JOB_STATUSES];
 } JobCountChange;
 
-/* Which batches' counts are added to */
-typedef enum AddTo
-{
-	ADD_TO_PRESENT, /* of those that have some, and of new ones */
-	ADD_TO_ANY,
-} AddTo;
-
 /* count_jobs.c */
 extern void open_job_counts(JobCountTable *table, Oid batch, Oid job);
 extern void close_job_counts(JobCountTable *table);
-extern bool add_job_counts(JobCountTable *table, const JobCountChange *change, AddTo add_to);
+extern bool add_job_counts(JobCountTable *table, const JobCountChange *change, bool may_be_missing);
 extern void insert_job_counts(JobCountTable *table, const pg_uuid_t *project_id,
 							  const pg_uuid_t *batch_id);
-extern bool batch_exists(JobCountTable *table, const pg_uuid_t *project_id,
-						 const pg_uuid_t *batch_id);
 extern bool remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id,
 							  const pg_uuid_t *batch_id, bool with_jobs);
 

@@ -33,7 +33,7 @@ typedef struct UuidEntry
 #define SH_ELEMENT_TYPE UuidEntry
 #define SH_KEY_TYPE pg_uuid_t
 #define SH_KEY uuid
-#define SH_HASH_KEY(table, key) hash_uuid(&(key))
+#define SH_HASH_KEY(table, key) hash_untrusted(&(key), UUID_LEN)
 #define SH_EQUAL(table, a, b) (memcmp((a).data, (b).data, UUID_LEN) == 0)
 #define SH_SCOPE static inline
 #define SH_DECLARE

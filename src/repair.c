@@ -78,8 +78,7 @@ mend_job_counts(Repair *repair, TupleTableSlot *slot, const pg_uuid_t *project_i
 	if (is_gone)
 		repair->mended += remove_job_counts(&repair->job_counts, project_id, batch_id, true);
 	else
-		repair->mended +=
-			add_job_counts(&repair->job_counts, &change, is_missing ? ADD_TO_ANY : ADD_TO_PRESENT);
+		repair->mended += add_job_counts(&repair->job_counts, &change, is_missing);
 }
 
 static void
@@ -139,7 +138,7 @@ remove_malformed_totals(Repair *repair)
 
 	run_fresh_query(
 		psprintf("select t.ctid from " BATCHES_SCHEMA "." TOTAL_TABLE " t"
-				 " where pg_catalog.cardinality(t.n) is distinct from $%d",
+				 " where (pg_catalog.cardinality(t.n) operator(pg_catalog.=) $%d) is not true",
 				 add_query_parameter(&query_parameters, INT4OID, Int32GetDatum(N_CELLS))),
 		&query_parameters, remove_total, repair);
 	CommandCounterIncrement();
@@ -178,12 +177,13 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("the counts are only mended at isolation level READ COMMITTED"),
 						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	/* In the order in which TRUNCATE locks them, before the tables that it empties last. */
+	lock_for_reading("batch");
+	lock_for_reading("job");
 	/* Two repairs at once would each add what is lacking. */
 	LockRelationOid(derived_table_of(batch, TOTAL_TABLE), ShareUpdateExclusiveLock);
 	open_job_counts(&repair.job_counts, batch, InvalidOid);
 	repair.totals = open_totals(batch);
-	lock_for_reading("batch");
-	lock_for_reading("job");
 
 	/*
 	 * Rows that policies hide from the owner count, too. The setting goes with it because

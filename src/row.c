@@ -77,6 +77,36 @@ column_type_oid(ColumnType type)
 	elog(ERROR, "unrecognized column type: %d", (int) type);
 }
 
+/* How an error names a batch, which may have no id */
+static const char *
+batch_text(const pg_uuid_t *id)
+{
+	return id == NULL ? "without an id"
+					  : DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+/* The counts of a batch were changed while no trigger kept them. */
+void
+fail_on_wrong_counts(const pg_uuid_t *id)
+{
+	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
+					errmsg("the job counts of batch %s in \"%s.%s\" are wrong", batch_text(id),
+						   BATCHES_SCHEMA, JOB_COUNT_TABLE),
+					errhint("They were changed, or jobs were, while no trigger kept them. The "
+							"owner of the tables mends them: SELECT %s.repair_counts().",
+							BATCHES_SCHEMA)));
+}
+
+/* No page shows a negative count. A statement that a trigger runs may have left one, if it met wrong counts. */
+void
+require_valid_counts(const BatchRow *row)
+{
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		if (row->job_counts[i] < 0)
+			fail_on_wrong_counts(row->isnull[COLUMN_ID] ? NULL
+														: DatumGetUUIDP(row->values[COLUMN_ID]));
+}
+
 /* A row of "batch_job_count" has no batch that the role may see. */
 void
 fail_on_missing_batch(const pg_uuid_t *id)
@@ -84,8 +114,7 @@ fail_on_missing_batch(const pg_uuid_t *id)
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_DATA_CORRUPTED),
-		 errmsg("there are job counts of batch %s, which does not exist",
-				DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+		 errmsg("there are job counts of batch %s, which does not exist", batch_text(id)),
 		 errhint("If it was deleted while no trigger kept the counts, the owner of the tables "
 				 "mends them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
 				 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "
@@ -93,16 +122,13 @@ fail_on_missing_batch(const pg_uuid_t *id)
 				 BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA, BATCHES_SCHEMA)));
 }
 
-/* A batch, which may have no id, has no row in "batch_job_count" that the role may see. */
+/* A batch has no row in "batch_job_count" that the role may see. */
 void
 fail_on_missing_counts(const pg_uuid_t *id)
 {
 	ereport(
 		ERROR,
-		(errcode(ERRCODE_DATA_CORRUPTED),
-		 errmsg("batch %s has no job counts",
-				id == NULL ? "without an id"
-						   : DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)))),
+		(errcode(ERRCODE_DATA_CORRUPTED), errmsg("batch %s has no job counts", batch_text(id)),
 		 errhint("If they were lost while no trigger kept them, the owner of the tables mends "
 				 "them: SELECT %s.repair_counts(). If %s.batch has policies of row-level "
 				 "security beyond those that %s.create_tables() makes, %s.batch_job_count needs "

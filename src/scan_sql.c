@@ -269,6 +269,7 @@ read_row(TupleTableSlot *slot, void *arg)
 	}
 	if (row.isnull[COLUMN_JOBS_COUNT])
 		fail_on_missing_counts(row.isnull[COLUMN_ID] ? NULL : DatumGetUUIDP(row.values[COLUMN_ID]));
+	require_valid_counts(&row);
 	reader->callback(&row, reader->arg);
 }
 

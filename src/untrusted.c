@@ -40,9 +40,9 @@ sort_list(Datum *values, int nvalues, binaryheap_comparator compare, void *arg)
 	binaryheap_free(heap);
 }
 
-/* The hash of a uuid, which nobody can foretell. */
+/* A hash that nobody can foretell. */
 uint32
-hash_uuid(const pg_uuid_t *uuid)
+hash_untrusted(const void *bytes, Size length)
 {
 	static uint64 seed = 0;
 
@@ -50,5 +50,5 @@ hash_uuid(const pg_uuid_t *uuid)
 		if (!pg_strong_random(&seed, sizeof(seed)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
-	return (uint32) hash_bytes_extended(uuid->data, UUID_LEN, seed);
+	return (uint32) hash_bytes_extended(bytes, (int) length, seed);
 }

@@ -6,9 +6,8 @@
 #define BATCHES_UNTRUSTED_H
 
 #include "lib/binaryheap.h"
-#include "utils/uuid.h"
 
 extern void sort_list(Datum *values, int nvalues, binaryheap_comparator compare, void *arg);
-extern uint32 hash_uuid(const pg_uuid_t *uuid);
+extern uint32 hash_untrusted(const void *bytes, Size length);
 
 #endif /* BATCHES_UNTRUSTED_H */

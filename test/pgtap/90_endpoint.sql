@@ -495,7 +495,7 @@ select is(pg_temp.total(substr(repeat('&status=DONE&status=ERROR', 5000), 2)), p
 select is(pg_temp.answer(pg_temp.repeated('limit=', 20000) || '&limit=3'), pg_temp.answer('limit=3'), 'the last of 20,000 limits holds');
 select is(pg_temp.answer(pg_temp.repeated('user_id=%FF', 9999) || '&user_id=bob'), pg_temp.answer('user_id=bob'),
   '10,000 users that are no text match nothing');
-select is(pg_temp.answer(pg_temp.repeated('x', 40000)), pg_temp.answer(''), '40,000 unknown keys change nothing');
+select is(pg_temp.answer(pg_temp.repeated('x', 30000)), pg_temp.answer(''), '30,000 unknown keys change nothing');
 select is(r.status || ' ' || (select count(*) || ' '
   || count(*) filter (where e -> 'loc' ->> 1 = key and (e -> 'loc' ->> 2)::int = o - 1 and e ->> 'input' = 'x' || o)
                                 from json_array_elements(r.body #> '{data,description}') with ordinality a (e, o)),
