@@ -75,7 +75,7 @@ like($expected, qr/"total":9/, 'objects of the same version');
 database_of_version('older',
 	qr/,\s*created_before timestamptz default null/ => '""',
 	qr/(    status \S+ default null,\n)(    complete boolean default null,\n)/ => '"$2$1"',
-	qr/,\s*queue_priority batches\.queue_priority\)/ => '")"',
+	qr/,\n\s+queue_priority batches\.queue_priority\)/ => '")"',
 	qr/( *id uuid,\n)( *parent_id uuid,\n)/ => '"$2$1"');
 is(answers('older'), $expected, 'an older version answers the same');
 is($node->safe_psql('older', q{
