@@ -291,7 +291,8 @@ $pgbench->signal('TERM');
 $pgbench->finish;
 $maintainer->signal('TERM');
 $maintainer->finish;
-unlike($err, qr/aborted/, 'no writer has stopped');
+# A batch that comes after the others were locked may get a job as it moves: an error of the foreign key, as without us.
+unlike($err =~ s/.*aborted.*violates foreign key constraint "job_project_id_batch_id_fkey".*//gr, qr/aborted/, 'no writer has stopped');
 is($node->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'afterwards counts and totals are those of a recount');
 
 # What one session sees of what another does to the table
