@@ -88,12 +88,6 @@ found_count(JobCountTable *table, AttrNumber column)
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
-static char *
-uuid_text(const pg_uuid_t *uuid)
-{
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(uuid)));
-}
-
 /* A row of a batch that was looked for */
 typedef struct BatchRows
 {
@@ -157,7 +151,7 @@ fail_on_new_batch(const pg_uuid_t *batch_id)
 	ereport(
 		ERROR,
 		(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-		 errmsg("the new batch %s has job counts already", uuid_text(batch_id)),
+		 errmsg("the new batch %s has job counts already", batch_text(batch_id)),
 		 errhint("One statement cannot delete a batch and insert it again. If the counts are "
 				 "left over from a batch that was deleted while no trigger kept them, the owner "
 				 "of the tables mends them: SELECT %s.repair_counts().",
@@ -275,8 +269,11 @@ is_new_batch(JobCountTable *table, const JobCountChange *change)
 	BatchRows batch =
 		find_rows_of_batch(table->batch, "id", &change->project_id, &change->batch_id);
 	BatchRows jobs = {0};
+	bool adds_jobs = false;
 
-	if (OidIsValid(table->job))
+	for (int i = 0; i < N_JOB_STATUSES; i++)
+		adds_jobs |= change->deltas[i] > 0;
+	if (OidIsValid(table->job) && (batch.ours || adds_jobs))
 		jobs = find_rows_of_batch(table->job, "batch_id", &change->project_id, &change->batch_id);
 	/* The transaction may have updated a batch that is older. */
 	if (batch.ours && !jobs.others)
@@ -286,7 +283,7 @@ is_new_batch(JobCountTable *table, const JobCountChange *change)
 	if (jobs.any)
 		ereport(ERROR, (errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 						errmsg("the job counts of batch %s could not be kept",
-							   uuid_text(&change->batch_id)),
+							   batch_text(&change->batch_id)),
 						errhint("A job's batch must exist before the job does.")));
 	return false;
 }
@@ -359,7 +356,7 @@ remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
 		if (!with_jobs && found_count(table, table->columns.jobs_count) > 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-					 errmsg("batch %s has jobs and keeps its project and id", uuid_text(batch_id)),
+					 errmsg("batch %s has jobs and keeps its project and id", batch_text(batch_id)),
 					 errhint("Delete its jobs, or move them to another batch, first.")));
 		result = derived_delete(table->rows, &table->rows->found->tts_tid, true);
 		if (result != DERIVED_CHANGED)

@@ -79,7 +79,7 @@ end_rows(PageReader *reader)
 	MemoryContextDelete(reader->row_context);
 }
 
-/* A part of the key of the tuple fetched. What is null is looked for as zeros, which no row has that was made as usual. */
+/* A part of the key of the tuple fetched. A null is looked for as a uuid of zeros. */
 static pg_uuid_t
 key_column(const PageReader *reader, Source source, ColumnId column)
 {
@@ -137,12 +137,13 @@ fail_on_missing_row(const PageReader *reader, int number)
 {
 	/* Looking for them has put the keys in order. */
 	for (int i = 0; i < reader->nrows; i++)
+	{
 		if (reader->keys[i].number != number)
 			continue;
-		else if (reader->found == SOURCE_JOB_COUNT)
+		if (reader->found == SOURCE_JOB_COUNT)
 			fail_on_missing_batch(&reader->keys[i].id);
-		else
-			fail_on_missing_counts(&reader->keys[i].id);
+		fail_on_missing_counts(&reader->keys[i].id);
+	}
 }
 
 /* Hands the rows over whose tuples were fetched. */

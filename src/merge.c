@@ -142,10 +142,9 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 }
 
 /*
- * Goes on reading a range until it has as many matches as it should; returns
- * whether it has. With several ranges a read stops only
- * between two different places in the order: the range is resumed behind the last one, and
- * an equal one would be passed over.
+ * Goes on reading a range until it has as many matches as it should; returns whether it
+ * has. With several ranges a read stops only between two different places in the order:
+ * the range is resumed behind the last one, and an equal one would be passed over.
  */
 static bool
 fill_range(Merge *merge, int64 work_limit)

@@ -78,7 +78,7 @@ column_type_oid(ColumnType type)
 }
 
 /* How an error names a batch, which may have no id */
-static const char *
+const char *
 batch_text(const pg_uuid_t *id)
 {
 	return id == NULL ? "without an id"

@@ -23,6 +23,7 @@ typedef void (*BatchRowCallback)(const BatchRow *row, void *arg);
 
 extern ColumnId find_column(const char *name);
 extern Oid column_type_oid(ColumnType type);
+extern const char *batch_text(const pg_uuid_t *id);
 extern void fail_on_wrong_counts(const pg_uuid_t *id);
 extern void require_valid_counts(const BatchRow *row);
 extern void fail_on_missing_batch(const pg_uuid_t *id);

@@ -8,7 +8,7 @@ begin;
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(293);
+select plan(294);
 
 --
 -- Helpers
@@ -624,6 +624,14 @@ select throws_ok(format('set local batches.scan = %s; select * from batches.list
   from unnest(array['index', 'sql']) engine;
 rollback to before_cancel;
 select pg_temp.counts_hold('after changes of batches with their jobs');
+
+-- Jobs whose batch was deleted while nothing kept them from that
+savepoint before_orphans;
+set local session_replication_role = replica;
+insert into batches.job (project_id, batch_id, status) values (pg_temp.p(2), pg_temp.b(59), 'DONE'), (pg_temp.p(2), pg_temp.b(59), 'ERROR');
+set local session_replication_role = origin;
+select lives_ok($$delete from batches.job where batch_id = pg_temp.b(59) and status = 'DONE'$$, 'jobs without a batch can be deleted one by one');
+rollback to before_orphans;
 
 -- Many at once.
 insert into batches.batch (project_id, id, device_type, user_id)
