@@ -42,22 +42,61 @@ compare_ranges(Datum a, Datum b, void *arg)
 	return -compare_sort_entries(merge->scan, &x->sort_entries[x->next], &y->sort_entries[y->next]);
 }
 
+/* Whether there is memory for so many more matches of a merge's ranges. */
+static bool
+has_room(const Merge *merge, int64 more)
+{
+	return fits_budget(merge->scan->context, merge->room,
+					   merge->room + sizeof(SortEntry) * (Size) more);
+}
+
+/* Gives a range room for so many matches. */
+static void
+set_room(Merge *merge, KeyRange *range, int size)
+{
+	Size bytes = sizeof(SortEntry) * (Size) size;
+
+	if (range->sort_entries == NULL)
+		range->sort_entries = palloc_extended(bytes, MCXT_ALLOC_HUGE);
+	else
+	{
+		merge->room -= sizeof(SortEntry) * (Size) range->size;
+		range->sort_entries = repalloc_huge(range->sort_entries, bytes);
+	}
+	merge->room += bytes;
+	range->size = size;
+}
+
+/*
+ * Makes room for the first matches of every range, for one of each if there is no memory
+ * for more. Returns false if there is not even that. All have room before any is read, as
+ * by then other paths may have the memory.
+ */
+static bool
+make_first_room(Merge *merge)
+{
+	int64 nranges = merge->walk.nranges;
+	int64 share = Min(merge->scan->wanted / nranges, merge->most_read / 4);
+	int size = Max(share, 1);
+
+	if (!has_room(merge, nranges * size))
+		size = 1;
+	if (!has_room(merge, nranges * size))
+		return false;
+	for (int i = 0; i < nranges; i++)
+		set_room(merge, &merge->ranges[i], size);
+	return true;
+}
+
 /* Begins to read more of a range. */
 static void
-read_range(Merge *merge, int i)
+continue_range(Merge *merge, int i)
 {
 	KeyRange *range = &merge->ranges[i];
 	SortEntry *last;
 	Datum place[2];
 
 	merge->reading = i;
-	if (range->sort_entries == NULL)
-	{
-		index_walk_start_range(&merge->walk, i);
-		range->sort_entries = palloc(sizeof(SortEntry) * range->size);
-		return;
-	}
-
 	/* All that was ready was taken. */
 	last = &range->sort_entries[range->nready - 1];
 	for (int j = 0; j < range->nready - 1; j++)
@@ -86,10 +125,7 @@ static void
 add_to_range(Merge *merge, KeyRange *range, SortEntry *match)
 {
 	if (range->nsort_entries >= range->size)
-	{
-		range->size *= 2;
-		range->sort_entries = repalloc_huge(range->sort_entries, sizeof(SortEntry) * range->size);
-	}
+		set_room(merge, range, range->size * 2);
 	keep_key(merge->scan, match);
 	range->sort_entries[range->nsort_entries++] = *match;
 	merge->nread++;
@@ -129,9 +165,7 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 		class != size_class(DatumGetInt32(range->sort_entries[range->nsort_entries - 1].key)))
 		order_class(merge, range);
 	if (!merge->has_handed_over && range->nsort_entries >= range->size &&
-		range->nready < range->nsort_entries &&
-		!fits_budget(merge->scan->context, sizeof(SortEntry) * range->size,
-					 sizeof(SortEntry) * range->size * 2))
+		range->nready < range->nsort_entries && !has_room(merge, range->size))
 	{
 		give_up(merge, range);
 		return;
@@ -215,14 +249,15 @@ void
 merge_prepare(Merge *merge)
 {
 	int nranges = merge->walk.nranges;
-	int64 share = merge->scan->wanted / nranges;
 	int64 room = work_mem * INT64CONST(1024) / sizeof(SortEntry) / nranges;
 
+	merge->gave_up =
+		!fits_budget(merge->scan->context, 0, (sizeof(KeyRange) + sizeof(Datum)) * (Size) nranges);
+	if (merge->gave_up)
+		return;
 	merge->most_read = Max(Min(room, MOST_RANGE_READ), LEAST_RANGE_READ);
 	merge->walk.resumable = nranges > 1;
 	merge->ranges = palloc_extended(sizeof(KeyRange) * nranges, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (int i = 0; i < nranges; i++)
-		merge->ranges[i].size = Max(Min(share, merge->most_read / 4), 1);
 	merge->heap = binaryheap_allocate(nranges, compare_ranges, merge);
 	merge->reading = -1;
 	merge->size = 128;
@@ -238,13 +273,21 @@ merge_advance(Merge *merge, int64 work_limit)
 {
 	const Request *request = merge->scan->request;
 
+	if (merge->room == 0 && !make_first_room(merge))
+	{
+		merge->gave_up = true;
+		return false;
+	}
 	for (;;)
 	{
 		int i;
 		KeyRange *range;
 
 		if (merge->reading < 0 && merge->nstarted < merge->walk.nranges)
-			read_range(merge, merge->nstarted++);
+		{
+			merge->reading = merge->nstarted++;
+			index_walk_start_range(&merge->walk, merge->reading);
+		}
 		if (merge->reading >= 0)
 		{
 			if (!fill_range(merge, work_limit))
@@ -283,13 +326,11 @@ merge_advance(Merge *merge, int64 work_limit)
 			binaryheap_remove_first(merge->heap);
 			if (!range->ended)
 			{
-				if (range->size < merge->most_read)
-				{
-					range->size = Min(range->size * 2, merge->most_read);
-					range->sort_entries =
-						repalloc(range->sort_entries, sizeof(SortEntry) * range->size);
-				}
-				read_range(merge, i);
+				int larger = Min(range->size * 2, merge->most_read);
+
+				continue_range(merge, i);
+				if (larger > range->size && has_room(merge, larger - range->size))
+					set_room(merge, range, larger);
 			}
 		}
 	}

@@ -22,6 +22,7 @@ typedef struct Merge
 	int reading;   /* a range, or -1 */
 	int64 nread;   /* matches */
 	int most_read; /* of a range at once */
+	Size room;     /* for the matches of all ranges, in bytes */
 	binaryheap *heap;
 	int64 skipped;
 	int64 found;           /* of the page's rows */

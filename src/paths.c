@@ -232,7 +232,7 @@ add_tags(DirectScan *scan, PathSet *paths, bool keeps)
 
 	for (int i = 0; i < scan->nquals && scan->tags == NULL; i++)
 		if (scan->quals[i].has_element)
-			scan->tags = tag_walk_init(scan->tables[SOURCE_BATCH], &scan->quals[i]);
+			scan->tags = tag_walk_init(scan->tables[SOURCE_BATCH], &scan->quals[i], scan->context);
 	if (scan->tags == NULL)
 		return;
 	collection = palloc0(sizeof(Collection));
@@ -537,11 +537,16 @@ advance_tags(PathSet *paths, int64 work_limit)
 	{
 		int64 work = tag_walk_find_work(tags);
 
-		if (work > work_limit &&
-			(work > PATIENCE * work_limit || work > least_work_left(paths, paths->tags)))
+		if (paths->tags->gave_up ||
+			(work > work_limit &&
+			 (work > PATIENCE * work_limit || work > least_work_left(paths, paths->tags))))
 			return false;
-		tag_walk_find(tags);
 		paths->tags->walk.work += work;
+		if (!tag_walk_find(tags))
+		{
+			paths->tags->gave_up = true;
+			return false;
+		}
 		use_tags(paths);
 	}
 	return !paths->tags->gave_up &&

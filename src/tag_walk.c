@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "budget.h"
 #include "estimate.h"
 #include "tag_walk.h"
 #include "work.h"
@@ -44,6 +45,7 @@ struct TagWalk
 	DirectTable *table;
 	Relation index;
 	Snapshot snapshot;
+	MemoryContext context; /* of the request */
 	Qual *tag;
 	int64 find_work; /* what finding them may take; 0: not asked for */
 
@@ -56,7 +58,7 @@ struct TagWalk
 	BlockNumber nblocks;
 	BlockNumber nfilled; /* blocks that have some */
 	BlockNumber nlost;   /* of these, those whose offsets are lost */
-	int64 *starts;       /* where the offsets of a block begin; one more for the end */
+	uint32 *starts;      /* where the offsets of a block begin; one more for the end */
 	OffsetNumber *offsets;
 
 	BlockNumber block;
@@ -89,9 +91,9 @@ find_index(DirectTable *table, AttrNumber column)
 	return NULL;
 }
 
-/* Prepares a walk over what has a tag, or returns NULL without an index for it. */
+/* Prepares a walk over what has a tag, in a request's memory, or returns NULL without an index for it. */
 TagWalk *
-tag_walk_init(DirectTable *table, Qual *tag)
+tag_walk_init(DirectTable *table, Qual *tag, MemoryContext context)
 {
 	Relation index = find_index(table, tag->columns[table->source]);
 	TagWalk *walk;
@@ -102,6 +104,7 @@ tag_walk_init(DirectTable *table, Qual *tag)
 	walk->table = table;
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
+	walk->context = context;
 	walk->tag = tag;
 	return walk;
 }
@@ -137,13 +140,14 @@ tag_walk_find_work(TagWalk *walk)
 	return walk->find_work;
 }
 
+/* Half of the memory is for the bitmap, which loses offsets rather than take more, half for what is kept of it. */
 static TIDBitmap *
 read_index(TagWalk *walk)
 {
 	Oid operator_oid = OID_ARRAY_CONTAINS_OP;
 	ArrayType *wanted = construct_array(&walk->tag->element, 1, TEXTOID, -1, false, TYPALIGN_INT);
 	IndexScanDesc scan = begin_bitmap_scan(walk->index, walk->snapshot, 1);
-	TIDBitmap *bitmap = tbm_create(work_mem * (Size) 1024, NULL);
+	TIDBitmap *bitmap = tbm_create(budget_left(walk->context) / 2, NULL);
 	ScanKeyData key;
 
 	ScanKeyEntryInitialize(&key, 0, 1,
@@ -156,14 +160,26 @@ read_index(TagWalk *walk)
 	return bitmap;
 }
 
-/* Finds the tuples. What is added to the table later, the snapshot does not see. */
-void
-tag_walk_find(TagWalk *walk)
+/* Makes room for more offsets, if there is memory for them. */
+static bool
+grow_offsets(TagWalk *walk, int64 *size, int64 wanted)
 {
-	TIDBitmap *bitmap = read_index(walk);
-	BitmapIterator *iterator = begin_bitmap(bitmap);
+	int64 larger = Max(*size * 2, wanted);
+
+	if (wanted > PG_UINT32_MAX ||
+		!fits_budget(walk->context, sizeof(OffsetNumber) * *size, sizeof(OffsetNumber) * larger))
+		return false;
+	walk->offsets = repalloc_huge(walk->offsets, sizeof(OffsetNumber) * larger);
+	*size = larger;
+	return true;
+}
+
+/* Keeps what a bitmap has. Returns false if there is no memory for it. */
+static bool
+keep_bitmap(TagWalk *walk, BitmapIterator *iterator)
+{
 	OffsetNumber offsets[MAX_BITMAP_OFFSETS];
-	int64 size = 1024;
+	int64 size = MAX_BITMAP_OFFSETS;
 	int64 n = 0;
 	BlockNumber filled = 0; /* blocks whose beginning is known */
 	BlockNumber block;
@@ -171,8 +187,8 @@ tag_walk_find(TagWalk *walk)
 	bool recheck;
 
 	walk->exact = true;
-	walk->nblocks = RelationGetNumberOfBlocks(walk->table->relation);
-	walk->starts = palloc_extended(sizeof(int64) * (walk->nblocks + (Size) 1), MCXT_ALLOC_HUGE);
+	walk->nfilled = 0;
+	walk->nlost = 0;
 	walk->offsets = palloc(sizeof(OffsetNumber) * size);
 	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &recheck))
 	{
@@ -192,20 +208,44 @@ tag_walk_find(TagWalk *walk)
 			CHECK_FOR_INTERRUPTS();
 			walk->starts[filled++] = n;
 		}
-		if (n + noffsets > size)
-		{
-			size = 2 * size + noffsets;
-			walk->offsets = repalloc_huge(walk->offsets, sizeof(OffsetNumber) * size);
-		}
+		if (n + noffsets > size && !grow_offsets(walk, &size, n + noffsets))
+			return false;
 		walk->nfilled++;
 		memcpy(walk->offsets + n, offsets, sizeof(OffsetNumber) * noffsets);
 		n += noffsets;
 	}
 	while (filled <= walk->nblocks)
 		walk->starts[filled++] = n;
+	return true;
+}
+
+/*
+ * Finds the tuples. What is added to the table later, the snapshot does not see. Returns
+ * false if there is no memory for them.
+ */
+bool
+tag_walk_find(TagWalk *walk)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
+	Size size = sizeof(*walk->starts) * (nblocks + (Size) 1);
+	TIDBitmap *bitmap;
+	BitmapIterator *iterator;
+
+	if (!fits_budget(walk->context, 0, size))
+		return false;
+	walk->nblocks = nblocks;
+	walk->starts = palloc_extended(size, MCXT_ALLOC_HUGE);
+	bitmap = read_index(walk);
+	iterator = begin_bitmap(bitmap);
+	walk->found = keep_bitmap(walk, iterator);
 	end_bitmap(iterator);
 	tbm_free(bitmap);
-	walk->found = true;
+	if (!walk->found)
+	{
+		pfree(walk->starts);
+		pfree(walk->offsets);
+	}
+	return walk->found;
 }
 
 bool
@@ -229,7 +269,7 @@ tag_walk_has(const TagWalk *walk, ItemPointer tid)
 
 	if (block >= walk->nblocks)
 		return false;
-	for (int64 i = walk->starts[block]; i < walk->starts[block + 1]; i++)
+	for (uint32 i = walk->starts[block]; i < walk->starts[block + 1]; i++)
 		if (walk->offsets[i] == ItemPointerGetOffsetNumber(tid))
 			return true;
 	return false;
@@ -239,7 +279,8 @@ tag_walk_has(const TagWalk *walk, ItemPointer tid)
 int64
 tag_walk_count(const TagWalk *walk)
 {
-	return walk->starts[walk->nblocks] - walk->nlost + (int64) (walk->nlost * page_density(walk));
+	return (int64) walk->starts[walk->nblocks] - walk->nlost +
+		   (int64) (walk->nlost * page_density(walk));
 }
 
 /* On how many blocks they are. */

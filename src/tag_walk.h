@@ -9,10 +9,10 @@
 
 typedef struct TagWalk TagWalk;
 
-extern TagWalk *tag_walk_init(DirectTable *table, Qual *tag);
+extern TagWalk *tag_walk_init(DirectTable *table, Qual *tag, MemoryContext context);
 extern Relation tag_walk_index(const TagWalk *walk);
 extern int64 tag_walk_find_work(TagWalk *walk);
-extern void tag_walk_find(TagWalk *walk);
+extern bool tag_walk_find(TagWalk *walk);
 extern bool tag_walk_has_found(const TagWalk *walk);
 extern bool tag_walk_is_exact(const TagWalk *walk);
 extern bool tag_walk_has(const TagWalk *walk, ItemPointer tid);

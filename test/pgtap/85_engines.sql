@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(115);
+select plan(121);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -512,6 +512,29 @@ set local batches.scan = index;
 select is(batches.count_batches(tag => 'a'), (select count(*) from batches.batch where 'a' = any (tags)), 'a tag on more pages than there is memory for is counted');
 select results_eq($$select id from batches.list_batches(tag => 'a', order_by => 'id', "offset" => 2000)$$,
                   $$select id from batches.batch where 'a' = any (tags) order by id desc offset 2000 limit 100$$, 'and listed');
+rollback to lists;
+
+-- What does not fit into the memory of the whole request leaves the competition: the tag's tuples, the key ranges of a long list
+insert into batches.batch (project_id, device_type, user_id, tags)
+select md5('project' || n % 10)::uuid, 'D', 'many', '{a}' from generate_series(1, 40000) n;
+analyze batches.batch;
+create function pg_temp.outcomes(request text, pattern text) returns setof text language plpgsql as $$
+begin
+  return query execute format($q$select distinct p ->> 'outcome' from batches.explain_batches(%s), jsonb_array_elements(detail -> 'paths') p where p ->> 'path' ~ %L order by 1$q$,
+                              request, pattern);
+end $$;
+create table pg_temp.wanted as select array(select md5('project' || n)::uuid from generate_series(1, 5000) n) as projects;
+set local work_mem = '64kB';
+select set_has($$select pg_temp.outcomes('tag => ''a''', 'batch_tags_idx')$$, $$values ('out of memory')$$, 'more tuples with a tag than there is memory for are not kept');
+select is(batches.count_batches(tag => 'a'), 40000 + (select count(*) from batches.batch where 'a' = any (tags) and user_id <> 'many'), 'their number is right');
+select results_eq($$select pg_temp.outcomes('project_id => (select projects from pg_temp.wanted)', '^merge of 5000')$$, $$values ('out of memory')$$,
+                  'nor more key ranges than there is memory for');
+select results_eq($$select id from batches.list_batches(project_id => (select projects from pg_temp.wanted), order_by => 'id')$$,
+                  $$select id from batches.batch where project_id = any ((select projects from pg_temp.wanted)::uuid[]) order by id desc limit 100$$, 'the page is right');
+set local work_mem = '64MB';
+select is_empty($$select pg_temp.outcomes('tag => ''a''', 'batch_tags_idx') intersect values ('out of memory')$$, 'with more memory they are kept');
+select is_empty($$select pg_temp.outcomes('project_id => (select projects from pg_temp.wanted)', '^merge of 5000') intersect values ('out of memory')$$,
+                'and so are the key ranges');
 rollback to lists;
 
 -- Totals: both engines read them where they can tell, and count rows where they cannot. To see which, they are wrong here:
