@@ -16,6 +16,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -239,44 +240,70 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	derived_insert(totals);
 }
 
-/* Writes what has been added up. */
+/* A binaryheap_comparator: by device, all of them last, and project, as the index on them has it */
+static int
+compare_changes(Datum a, Datum b, void *arg)
+{
+	const TotalKey *x = &((TotalChange *) DatumGetPointer(a))->key;
+	const TotalKey *y = &((TotalChange *) DatumGetPointer(b))->key;
+	int order = (x->device_type == NULL) - (y->device_type == NULL);
+
+	if (order == 0 && x->device_type != NULL)
+		order = DatumGetInt32(DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
+													  PointerGetDatum(x->device_type),
+													  PointerGetDatum(y->device_type)));
+	return order != 0 ? order : memcmp(&x->project_id, &y->project_id, UUID_LEN);
+}
+
+static bool
+has_deltas(const TotalChange *change)
+{
+	for (int i = 0; i < N_CELLS; i++)
+		if (change->deltas[i] != 0)
+			return true;
+	return false;
+}
+
+/*
+ * Writes what has been added up, in the order in which it is read: of a bulk load, the rows
+ * that a count needs are then on few pages.
+ */
 static void
 write_totals(BatchCounter *counter)
 {
-	DerivedTable *totals = NULL;
-	MemoryContext row_context = NULL;
-	MemoryContext previous = CurrentMemoryContext;
 	total_changes_iterator iterator;
 	TotalChange *change;
+	Datum *changes;
+	int n = 0;
 
 	if (counter->changes == NULL)
 		return;
+	changes = palloc(sizeof(Datum) * counter->changes->members);
 	total_changes_start_iterate(counter->changes, &iterator);
 	while ((change = total_changes_iterate(counter->changes, &iterator)) != NULL)
+		if (has_deltas(change))
+			changes[n++] = PointerGetDatum(change);
+	if (n > 0)
 	{
-		bool changed = false;
+		DerivedTable *totals = open_totals(RelationGetRelid(counter->batch));
+		MemoryContext row_context =
+			AllocSetContextCreate(CurrentMemoryContext, "batches total", ALLOCSET_DEFAULT_SIZES);
 
-		for (int i = 0; i < N_CELLS && !changed; i++)
-			changed = change->deltas[i] != 0;
-		if (!changed)
-			continue;
-		if (totals == NULL)
+		sort_list(changes, n, compare_changes, NULL);
+		for (int i = 0; i < n; i++)
 		{
-			totals = open_totals(RelationGetRelid(counter->batch));
-			row_context = AllocSetContextCreate(CurrentMemoryContext, "batches total",
-												ALLOCSET_DEFAULT_SIZES);
+			MemoryContext previous = MemoryContextSwitchTo(row_context);
+
+			change = (TotalChange *) DatumGetPointer(changes[i]);
+			add_to_total(totals, &change->key.project_id, change->key.device_type, change->deltas);
+			MemoryContextSwitchTo(previous);
+			MemoryContextReset(row_context);
 		}
-		MemoryContextSwitchTo(row_context);
-		add_to_total(totals, &change->key.project_id, change->key.device_type, change->deltas);
-		MemoryContextSwitchTo(previous);
-		MemoryContextReset(row_context);
-	}
-	if (totals != NULL)
-	{
 		derived_close(totals);
 		MemoryContextDelete(row_context);
 		CommandCounterIncrement();
 	}
+	pfree(changes);
 	MemoryContextReset(counter->context);
 	counter->changes = NULL;
 }
