@@ -13,26 +13,6 @@
 #include "collect.h"
 #include "estimate.h"
 
-/* As ItemPointerCompare(), but inlined. */
-static inline int
-compare_tids(const ItemPointerData *a, const ItemPointerData *b)
-{
-	BlockNumber a_block = ItemPointerGetBlockNumberNoCheck(a);
-	BlockNumber b_block = ItemPointerGetBlockNumberNoCheck(b);
-
-	if (a_block != b_block)
-		return a_block < b_block ? -1 : 1;
-	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
-}
-
-#define ST_SORT sort_tids
-#define ST_ELEMENT_TYPE ItemPointerData
-#define ST_COMPARE(a, b) compare_tids(a, b)
-#define ST_SCOPE static
-#define ST_CHECK_FOR_INTERRUPTS
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
 /* Sorts the matches, and drops those behind the page. */
 void
 collect_sort(Collection *collection)

@@ -52,6 +52,14 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 								   &fetch->all_dead);
 }
 
+#define ST_SORT sort_tids
+#define ST_ELEMENT_TYPE ItemPointerData
+#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SCOPE
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
 static inline int
 compare_keys_of_batches(const BatchKey *a, const BatchKey *b)
 {

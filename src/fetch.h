@@ -46,6 +46,19 @@ typedef struct Fetch
 	MemoryContext check_context;
 } Fetch;
 
+/* As ItemPointerCompare(), but inlined. */
+static inline int
+compare_tids(const ItemPointerData *a, const ItemPointerData *b)
+{
+	BlockNumber a_block = ItemPointerGetBlockNumberNoCheck(a);
+	BlockNumber b_block = ItemPointerGetBlockNumberNoCheck(b);
+
+	if (a_block != b_block)
+		return a_block < b_block ? -1 : 1;
+	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
+}
+
+extern void sort_tids(ItemPointerData *tids, size_t ntids);
 extern void fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot);
 extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
 extern void find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys,

@@ -254,6 +254,9 @@ sorted_list(const FilterValue *list, Oid type, int *count)
 	return qual.values;
 }
 
+/* How many rows are fetched in the order of their places: each page is then looked up once, if projects share it. */
+#define FETCHED_AT_ONCE 1024
+
 /* What is read of the index on device and project */
 typedef struct TotalReader
 {
@@ -264,32 +267,40 @@ typedef struct TotalReader
 	Fetch fetch;
 	int nprojects; /* -1: all */
 	Datum *projects;
+	int ntids;
+	ItemPointerData *tids; /* found, and not fetched yet */
 	TotalSum *sum;
 } TotalReader;
 
-/* Adds what is fetched. */
+/* Adds the rows that were found. */
 static void
-add_fetched(TotalReader *reader, const ItemPointerData *tid)
+add_found(TotalReader *reader)
 {
-	bool isnull;
-	Datum cells;
-	ArrayType *array;
+	sort_tids(reader->tids, reader->ntids);
+	for (int i = 0; i < reader->ntids; i++)
+	{
+		bool isnull;
+		Datum cells;
+		ArrayType *array;
 
-	if (!fetch_tuple(&reader->fetch, tid))
-		return;
-	cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
-	if (isnull)
-		return;
-	array = DatumGetArrayTypeP(cells);
-	reader->sum->nrows++;
-	add_cells(reader->sum->cells, array);
-	if ((Pointer) array != DatumGetPointer(cells))
-		pfree(array);
+		CHECK_FOR_INTERRUPTS();
+		if (!fetch_tuple(&reader->fetch, &reader->tids[i]))
+			continue;
+		cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
+		if (isnull)
+			continue;
+		array = DatumGetArrayTypeP(cells);
+		reader->sum->nrows++;
+		add_cells(reader->sum->cells, array);
+		if ((Pointer) array != DatumGetPointer(cells))
+			pfree(array);
+	}
+	reader->ntids = 0;
 }
 
-/* Adds the rows of a device, or of all devices together. The projects are in the index's order. */
+/* Finds the rows of a device, or of all devices together. The projects are in the index's order. */
 static void
-add_device(TotalReader *reader, Datum device, bool all_devices)
+find_device(TotalReader *reader, Datum device, bool all_devices)
 {
 	TupleDesc descriptor = RelationGetDescr(reader->index->relation);
 	Datum from[] = {device, 0};
@@ -327,7 +338,11 @@ add_device(TotalReader *reader, Datum device, bool all_devices)
 			leaf_advance(reader->leaves, from, from_isnull, lengthof(from));
 		}
 		else
-			add_fetched(reader, &tid);
+		{
+			reader->tids[reader->ntids++] = tid;
+			if (reader->ntids == FETCHED_AT_ONCE)
+				add_found(reader);
+		}
 	}
 }
 
@@ -365,6 +380,7 @@ sum_by_index(const Request *request, TotalSum *sum)
 	}
 	reader.index = &reader.table->indexes[0];
 	fetch_init(&reader.fetch, reader.table, NULL, GetActiveSnapshot());
+	reader.tids = palloc(sizeof(ItemPointerData) * FETCHED_AT_ONCE);
 	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
 	if (projects->given)
 		reader.projects = sorted_list(projects, UUIDOID, &reader.nprojects);
@@ -374,10 +390,11 @@ sum_by_index(const Request *request, TotalSum *sum)
 		Datum *names = sorted_list(devices, TEXTOID, &ndevices);
 
 		for (int i = 0; i < ndevices && reader.nprojects != 0; i++)
-			add_device(&reader, names[i], false);
+			find_device(&reader, names[i], false);
 	}
 	else if (reader.nprojects != 0)
-		add_device(&reader, (Datum) 0, true);
+		find_device(&reader, (Datum) 0, true);
+	add_found(&reader);
 	leaf_end(reader.leaves);
 	fetch_end(&reader.fetch);
 	direct_close(reader.table);
