@@ -423,7 +423,7 @@ collect_work_left(const Collection *collection)
 				   : NO_WORK_LIMIT;
 	if (collect_fetches(collection) && !collection->sized)
 		return NO_WORK_LIMIT;
-	/* Beyond what there was memory for, assume as much again. */
+	/* Behind what there was memory for, as much is taken to be left as was found. */
 	if (collect_fetches(collection))
 		return collect_is_known(collection) || collection->range == walk->nranges
 				   ? collection->known_work
@@ -431,7 +431,7 @@ collect_work_left(const Collection *collection)
 	left =
 		(collection->expected_work > 0 ? collection->expected_work : index_walk_whole_work(walk)) -
 		walk->work;
-	/* If the estimate is used up, assume as much again. */
+	/* Once the estimate is used up, as much is taken to be left as was done. */
 	return left > 0 ? left : walk->work;
 }
 

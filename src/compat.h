@@ -198,11 +198,11 @@ typedef bool UpdatedIndexes;
 #define insert_into_indexes(result, slot, estate, updated)                                         \
 	ExecInsertIndexTuples(result, estate, (updated) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0, \
 						  slot, NIL, NULL)
-#define update_tuple(table, tid, slot, snapshot, wait, failure, mode, updated)                     \
+#define update_tuple(table, tid, slot, snapshot, failure, mode, updated)                           \
 	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot,  \
-					   wait, failure, mode, updated)
-#define delete_tuple(table, tid, snapshot, wait, failure)                                          \
-	table_tuple_delete(table, tid, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, wait,  \
+					   true, failure, mode, updated)
+#define delete_tuple(table, tid, snapshot, failure)                                                \
+	table_tuple_delete(table, tid, GetCurrentCommandId(true), 0, snapshot, InvalidSnapshot, true,  \
 					   failure)
 #else
 #if PG_VERSION_NUM >= 160000
@@ -213,12 +213,21 @@ typedef bool UpdatedIndexes;
 #define insert_into_indexes(result, slot, estate, updated)                                         \
 	ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL)
 #endif
-#define update_tuple(table, tid, slot, snapshot, wait, failure, mode, updated)                     \
+#define update_tuple(table, tid, slot, snapshot, failure, mode, updated)                           \
 	table_tuple_update(table, tid, slot, GetCurrentCommandId(true), snapshot, InvalidSnapshot,     \
-					   wait, failure, mode, updated)
-#define delete_tuple(table, tid, snapshot, wait, failure)                                          \
-	table_tuple_delete(table, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot, wait,     \
+					   true, failure, mode, updated)
+#define delete_tuple(table, tid, snapshot, failure)                                                \
+	table_tuple_delete(table, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,     \
 					   failure, false)
+#endif
+
+/* Since 18, a lock that is not had can be logged. */
+#include "storage/lmgr.h"
+
+#if PG_VERSION_NUM >= 180000
+#define try_lock_tuple(table, tid) ConditionalLockTuple(table, tid, ExclusiveLock, false)
+#else
+#define try_lock_tuple(table, tid) ConditionalLockTuple(table, tid, ExclusiveLock)
 #endif
 
 /* Since 19, a jsonb in the making has its result with it. */

@@ -179,40 +179,42 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 	ItemPointerData base;
 	int nmerged = 0;
 	bool recalled;
-	bool more;
 	pg_uuid_t id;
 	ArrayType *array;
 
 	memcpy(cells, deltas, sizeof(cells));
 	memset(base_cells, 0, sizeof(base_cells));
 	ItemPointerSetInvalid(&base);
-	more = derived_recall(totals, key, isnull) && derived_is_free(totals) &&
-		   derived_may_change(totals);
-	recalled = more;
+	recalled = derived_recall(totals, key, isnull) && derived_take(totals);
 	if (!recalled)
-	{
 		derived_seek(totals, key, isnull);
-		more = derived_next(totals);
-	}
-	for (; more; more = !recalled && nmerged < MAX_MERGED_ROWS && derived_next(totals))
+	while (recalled || (nmerged < MAX_MERGED_ROWS && derived_next(totals)))
 	{
 		bool isnull_id;
+		ItemPointerData tid;
 		ArrayType *found;
 
-		if (!derived_is_free(totals) || !derived_may_change(totals))
+		if (!recalled && !derived_take(totals))
 			continue;
+		tid = totals->found->tts_tid;
 		found = DatumGetArrayTypeP(counted_value(totals->found, n_column, "total"));
 		if (!ItemPointerIsValid(&base))
 		{
-			base = totals->found->tts_tid;
+			base = tid;
 			id = *DatumGetUUIDP(slot_getattr(totals->found, id_column, &isnull_id));
 			add_cells(base_cells, found);
 		}
-		else if (derived_delete(totals, &totals->found->tts_tid, false) == DERIVED_DONE)
+		else
 		{
-			add_cells(cells, found);
-			nmerged++;
+			if (derived_delete(totals, &tid) == DERIVED_DONE)
+			{
+				add_cells(cells, found);
+				nmerged++;
+			}
+			derived_release(totals, &tid);
 		}
+		if (recalled)
+			break;
 	}
 
 	if (ItemPointerIsValid(&base))
@@ -223,12 +225,13 @@ add_to_total(DerivedTable *totals, const pg_uuid_t *project_id, text *device_typ
 			base_cells[i] += cells[i];
 		array = make_cells(base_cells);
 		if (array == NULL)
-			result = derived_delete(totals, &base, false);
+			result = derived_delete(totals, &base);
 		else
 		{
 			prepare_row(totals, project_id, &id, device_type, array);
-			result = derived_update(totals, &base, false);
+			result = derived_update(totals, &base);
 		}
+		derived_release(totals, &base);
 		if (result == DERIVED_DONE)
 			return;
 	}

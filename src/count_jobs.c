@@ -301,7 +301,7 @@ add_job_counts(JobCountTable *table, const JobCountChange *change, bool may_be_m
 	while (found)
 	{
 		prepare_row(table, change, true);
-		result = derived_update(table->rows, &table->rows->found->tts_tid, true);
+		result = derived_update(table->rows, &table->rows->found->tts_tid);
 		if (result != DERIVED_CHANGED)
 			break;
 	}
@@ -358,7 +358,7 @@ remove_job_counts(JobCountTable *table, const pg_uuid_t *project_id, const pg_uu
 					(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 					 errmsg("batch %s has jobs and keeps its project and id", batch_text(batch_id)),
 					 errhint("Delete its jobs, or move them to another batch, first.")));
-		result = derived_delete(table->rows, &table->rows->found->tts_tid, true);
+		result = derived_delete(table->rows, &table->rows->found->tts_tid);
 		if (result != DERIVED_CHANGED)
 			break;
 	}
@@ -502,7 +502,7 @@ clear_counts(JobCountTable *table)
 		do
 		{
 			prepare_row(table, &change, true);
-			result = derived_update(table->rows, &table->rows->found->tts_tid, true);
+			result = derived_update(table->rows, &table->rows->found->tts_tid);
 		} while (result == DERIVED_CHANGED);
 	}
 	table_endscan(scan);

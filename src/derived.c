@@ -307,8 +307,8 @@ derived_close(DerivedTable *table)
  * Whether nobody is changing the row found, or has locked it, as far as can be told without
  * trying. Who has locked it in a group may be gone.
  */
-bool
-derived_is_free(DerivedTable *table)
+static bool
+is_free(DerivedTable *table)
 {
 	bool should_free;
 	HeapTuple tuple = ExecFetchSlotHeapTuple(table->found, false, &should_free);
@@ -317,11 +317,40 @@ derived_is_free(DerivedTable *table)
 }
 
 /* Whether the transaction's snapshot, if it has one for all statements, sees the row found. */
-bool
-derived_may_change(DerivedTable *table)
+static bool
+may_change(DerivedTable *table)
 {
 	return !IsolationUsesXactSnapshot() ||
 		   table_tuple_satisfies_snapshot(table->relation, table->found, GetTransactionSnapshot());
+}
+
+/*
+ * Takes the row found for itself, to change it without waiting, or returns false if
+ * somebody else has it. The lock is that for which those queue who wait for a row: it
+ * leaves no trace in the row, and is released when that is changed.
+ */
+bool
+derived_take(DerivedTable *table)
+{
+	ItemPointerData tid = table->found->tts_tid;
+
+	if (!is_free(table) || !may_change(table) || !try_lock_tuple(table->relation, &tid))
+		return false;
+	/* It may have been changed before it was locked. */
+	if (table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found) &&
+		is_free(table))
+		return true;
+	derived_release(table, &tid);
+	return false;
+}
+
+/* Releases a row that was taken. */
+void
+derived_release(DerivedTable *table, const ItemPointerData *tid)
+{
+	ItemPointerData taken = *tid;
+
+	UnlockTuple(table->relation, &taken, ExclusiveLock);
 }
 
 static void
@@ -336,7 +365,7 @@ fail_to_serialize(void)
 void
 derived_require_change(DerivedTable *table)
 {
-	if (!derived_may_change(table))
+	if (!may_change(table))
 		fail_to_serialize();
 }
 
@@ -532,19 +561,17 @@ derived_insert(DerivedTable *table)
 }
 
 /*
- * The result of changing a row. If another transaction has changed it and we wait, its latest
- * version is found and locked.
+ * The result of changing a row. If another transaction has changed it, its latest version
+ * is found and locked.
  */
 static DerivedResult
-conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result, bool wait)
+conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result)
 {
 	ItemPointerData latest = *tid;
 	TM_FailureData failure;
 
 	if (result == TM_Ok)
 		return DERIVED_DONE;
-	if (!wait)
-		return DERIVED_BUSY;
 	if (result == TM_SelfModified)
 		elog(ERROR, "row of table \"%s\" was changed by the same command",
 			 RelationGetRelationName(table->relation));
@@ -556,9 +583,9 @@ conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result, bool
 	return result == TM_Ok ? DERIVED_CHANGED : DERIVED_GONE;
 }
 
-/* Replaces a row. Without waiting, it is left alone if somebody else has it. */
+/* Replaces a row. */
 DerivedResult
-derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
+derived_update(DerivedTable *table, const ItemPointerData *tid)
 {
 	ItemPointerData old = *tid;
 	TM_FailureData failure;
@@ -568,26 +595,25 @@ derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait)
 
 	ExecMaterializeSlot(table->row);
 	table->row->tts_tableOid = RelationGetRelid(table->relation);
-	result = update_tuple(table->relation, &old, table->row, GetActiveSnapshot(), wait, &failure,
-						  &mode, &updated);
+	result = update_tuple(table->relation, &old, table->row, GetActiveSnapshot(), &failure, &mode,
+						  &updated);
 	if (result == TM_Ok)
 	{
 		if (updates_indexes(updated))
 			insert_index_entries(table, updated);
 		remember_row(table);
 	}
-	return conclude(table, tid, result, wait);
+	return conclude(table, tid, result);
 }
 
-/* Deletes a row; as above. */
+/* Deletes a row. */
 DerivedResult
-derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait)
+derived_delete(DerivedTable *table, const ItemPointerData *tid)
 {
 	ItemPointerData old = *tid;
 	TM_FailureData failure;
 
-	return conclude(table, tid,
-					delete_tuple(table->relation, &old, GetActiveSnapshot(), wait, &failure), wait);
+	return conclude(table, tid, delete_tuple(table->relation, &old, GetActiveSnapshot(), &failure));
 }
 
 /*

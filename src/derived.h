@@ -17,7 +17,6 @@ typedef enum DerivedResult
 	DERIVED_DONE,
 	DERIVED_CHANGED, /* meanwhile: the row found is its latest version, and locked */
 	DERIVED_GONE,    /* meanwhile */
-	DERIVED_BUSY,    /* somebody else is changing it */
 } DerivedResult;
 
 /* A derived table, open for writing. */
@@ -53,12 +52,12 @@ extern bool derived_next(DerivedTable *table);
 extern bool derived_find(DerivedTable *table, const Datum *values);
 extern bool derived_find_to_change(DerivedTable *table, const Datum *values);
 extern bool derived_is_ours(DerivedTable *table);
-extern bool derived_is_free(DerivedTable *table);
-extern bool derived_may_change(DerivedTable *table);
+extern bool derived_take(DerivedTable *table);
+extern void derived_release(DerivedTable *table, const ItemPointerData *tid);
 extern void derived_insert(DerivedTable *table);
 extern void derived_require_change(DerivedTable *table);
-extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *tid, bool wait);
-extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid, bool wait);
+extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *tid);
+extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid);
 extern void derived_close(DerivedTable *table);
 extern void derived_truncate(Oid batch);
 extern bool table_has_rows(Oid table);

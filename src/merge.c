@@ -343,7 +343,7 @@ merge_work_left(const Merge *merge)
 	/* Each range but the one taken from last has read a match that the page does not use. */
 	double wanted = (double) merge->scan->wanted + merge->walk.nranges - 1;
 	double whole = index_walk_whole_work(&merge->walk);
-	/* If the estimate is used up, assume as much again. */
+	/* Once the estimate is used up, as much is taken to be left as was done. */
 	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
 	double expected = (double) NO_WORK_LIMIT;
 

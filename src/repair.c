@@ -128,7 +128,7 @@ remove_total(TupleTableSlot *slot, void *arg)
 	Datum tid = slot_getattr(slot, 1, &isnull);
 
 	repair->mended +=
-		derived_delete(repair->totals, (ItemPointer) DatumGetPointer(tid), true) == DERIVED_DONE;
+		derived_delete(repair->totals, (ItemPointer) DatumGetPointer(tid)) == DERIVED_DONE;
 }
 
 static void
