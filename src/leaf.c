@@ -21,8 +21,8 @@
 
 #include "leaf.h"
 
-/* A place at most so many entries ahead is reached by passing over them; else by a binary search. */
-#define FEW_ENTRIES 8
+/* Where so many places were found on a page, the next one behind it is looked for on the page to its right. */
+#define DENSE_PLACES 8
 
 struct LeafReader
 {
@@ -32,6 +32,7 @@ struct LeafReader
 	bool sees_dead; /* entries that are marked dead are read, too */
 	Buffer buffer;  /* pinned, not locked */
 	int64 page;     /* how many were read */
+	int nplaces;    /* found on this one */
 	BlockNumber next_block;
 	OffsetNumber offset;
 	OffsetNumber last_offset;
@@ -87,6 +88,7 @@ take_page(LeafReader *reader, Buffer buffer)
 		reader->last_offset = PageGetMaxOffsetNumber(page);
 		reader->posting = 0;
 		reader->page++;
+		reader->nplaces = 0;
 	}
 	reader->buffer = buffer;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
@@ -158,22 +160,12 @@ set_key(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 }
 
 /*
- * Goes to the first entry that is not before some values of the index's first columns, of
- * which some may be null.
+ * Goes to the first entry of the page that is not before the key. Those before low are; the
+ * one at high, if there is one, is not.
  */
-void
-leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
+static void
+search_page(LeafReader *reader, OffsetNumber low, OffsetNumber high)
 {
-	OffsetNumber low;
-	OffsetNumber high;
-
-	pgstat_count_index_scan(reader->index);
-	set_key(reader, from, isnull, nfrom);
-	if (!is_at_hand(reader) && !descend(reader))
-		return;
-
-	low = P_FIRSTDATAKEY(BTPageGetOpaque(reader->copy.data));
-	high = reader->last_offset + 1;
 	while (low < high)
 	{
 		OffsetNumber middle = low + (high - low) / 2;
@@ -183,27 +175,60 @@ leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 		else
 			high = middle;
 	}
+	if (low != reader->offset)
+		reader->posting = 0;
 	reader->offset = low;
-	reader->posting = 0;
+	reader->nplaces++;
 }
 
 /*
- * The same for a place that is not before the one where the reader stands: it may be a few
- * entries away.
+ * Goes to the first entry that is not before some values of the index's first columns, of
+ * which some may be null.
  */
+void
+leaf_seek(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
+{
+	pgstat_count_index_scan(reader->index);
+	set_key(reader, from, isnull, nfrom);
+	reader->posting = 0;
+	if (is_at_hand(reader) || descend(reader))
+		search_page(reader, P_FIRSTDATAKEY(BTPageGetOpaque(reader->copy.data)),
+					reader->last_offset + 1);
+}
+
+/*
+ * The same on the page at hand, from where the reader stands; returns false if the place is
+ * behind the page. The steps double, so that a place near by is soon reached.
+ */
+static bool
+advance_on_page(LeafReader *reader)
+{
+	OffsetNumber low = reader->offset;
+	OffsetNumber high = low;
+
+	if (!BufferIsValid(reader->buffer) || low > reader->last_offset)
+		return false;
+	for (int step = 1; _bt_compare(reader->index, reader->key, reader->copy.data, high) > 0;
+		 step *= 2)
+	{
+		if (high == reader->last_offset)
+			return false;
+		low = high + 1;
+		high = Min(high + step, reader->last_offset);
+	}
+	search_page(reader, low, high);
+	return true;
+}
+
+/* As leaf_seek(), for a place that is not before the one where the reader stands. */
 void
 leaf_advance(LeafReader *reader, const Datum *from, const bool *isnull, int nfrom)
 {
 	set_key(reader, from, isnull, nfrom);
-	for (int i = 0;
-		 i < FEW_ENTRIES && BufferIsValid(reader->buffer) && reader->offset <= reader->last_offset;
-		 i++)
-	{
-		if (_bt_compare(reader->index, reader->key, reader->copy.data, reader->offset) <= 0)
-			return;
-		reader->offset++;
-		reader->posting = 0;
-	}
+	if (advance_on_page(reader) ||
+		(BufferIsValid(reader->buffer) && reader->nplaces >= DENSE_PLACES && next_page(reader) &&
+		 advance_on_page(reader)))
+		return;
 	leaf_seek(reader, from, isnull, nfrom);
 }
 
