@@ -422,7 +422,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 
 	if (authenticated_user_id() == NULL)
 		return make_response(
-			fcinfo, 401, "{}",
+			fcinfo, 401, "{\"WWW-Authenticate\":\"Bearer\"}",
 			CStringGetTextDatum(
 				"{\"status\":\"fail\",\"message\":\"Unauthorized\",\"code\":\"401\","
 				"\"data\":{\"description\":\"There is no authenticated user.\"}}"));

@@ -198,7 +198,7 @@ select is(pg_temp.total(parameter || '=' || pg_temp.encoded(text)), error, forma
 set local batches.user_id = '';
 select is(r.status || ' ' || r.headers || ' ' || jsonb_set(r.body::jsonb, '{data,description}', '"x"')
             || (r.body #>> '{data,description}' <> '')::text,
-          '401 {} {"code": "401", "data": {"description": "x"}, "status": "fail", "message": "Unauthorized"}true',
+          '401 {"WWW-Authenticate":"Bearer"} {"code": "401", "data": {"description": "x"}, "status": "fail", "message": "Unauthorized"}true',
           'without a user the answer to ' || coalesce(quote_literal(query), 'null') || ' is 401')
   from unnest(array['', 'limit=101', 'id=x&status=%00', 'tag=%FF', null, '%', repeat('a', 100000)]) query,
        batches.http_get_all_batches(query) r;

@@ -142,7 +142,7 @@ begin
   execute format('select %I.batches()', api);
   return current_setting('response.status') || ' ' || current_setting('response.headers');
 end $$;
-select is(pg_temp.settings_of_response(:'api'), '401 []', 'a call sets the status and the headers of the response');
+select is(pg_temp.settings_of_response(:'api'), '401 [{"WWW-Authenticate" : "Bearer"}]', 'a call sets the status and the headers of the response');
 select is(current_setting('response.status', true) || current_setting('response.headers', true), '', 'and for the transaction alone');
 
 --
@@ -308,7 +308,7 @@ select is(g.answer, '00000 422 []', 'GET with a zero byte in ' || query || ' is 
   from unnest(array['limit=%00', 'id=%00', 'status=DONE%00', 'start_date=%00', 'limit=%5C%00%00', 'limit=%5Cu0000&open=%00']) query,
        pg_temp.get(:'web', 'ann', json_build_object('x-query-string', query)::text) g;
 select is(g.answer || ' ' || (g.body::jsonb #- '{data,description}'),
-  '00000 401 [] {"code": "401", "data": {}, "status": "fail", "message": "Unauthorized"}',
+  '00000 401 [{"WWW-Authenticate" : "Bearer"}] {"code": "401", "data": {}, "status": "fail", "message": "Unauthorized"}',
           format('GET without a user as the %s role with %s is answered with 401', kind, headers))
   from pg_temp.known_roles r, unnest(array['', '{}', '{"x-query-string": "limit=5"}', '{"x-query-string": "limit=101&id=x"}']) headers,
        pg_temp.get(r.name, null, headers) g
@@ -321,7 +321,7 @@ select is(g.answer, '42501', 'GET as the ' || kind || ' role is refused')
 
 -- Claims alone make a user only where they are trusted.
 set local batches.trust_jwt_claims = off;
-select is(g.answer, '00000 401 []', 'claims that are not trusted make no user') from pg_temp.get(:'web', 'ann', '{}') g;
+select is(g.answer, '00000 401 [{"WWW-Authenticate" : "Bearer"}]', 'claims that are not trusted make no user') from pg_temp.get(:'web', 'ann', '{}') g;
 set local batches.trust_jwt_claims = on;
 
 --
@@ -385,8 +385,8 @@ insert into pg_temp.turn values
   (3, false, 'web', 'eve', '{"x-query-string": "limit=1"}',
   '00000 200  [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "*/0"}]'),
   (4, false, 'web', 'ann', '{"x-query-string": "limit=0"}', '00000 422 []'),
-  (5, false, 'web', null, '{"x-query-string": "limit=1"}', '00000 401 []'),
-  (6, false, 'anonymous', null, '{"x-query-string": "limit=1"}', '00000 401 []'),
+  (5, false, 'web', null, '{"x-query-string": "limit=1"}', '00000 401 [{"WWW-Authenticate" : "Bearer"}]'),
+  (6, false, 'anonymous', null, '{"x-query-string": "limit=1"}', '00000 401 [{"WWW-Authenticate" : "Bearer"}]'),
   (7, false, 'anonymous', 'bob', '{}', '42501'),
   (8, false, 'stranger', 'ann', '{}', '42501'),
   (9, true, 'web', 'ann', '{}', '00000 6,5,4,3,2,1 of 6'),

@@ -78,7 +78,7 @@ import asyncio
 import asyncpg
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from server import app
+from server import app, serve
 
 async def reset(self, *, timeout=None):
     pass
@@ -95,13 +95,12 @@ async def users(request):
     return JSONResponse([list(row) for row in rows])
 
 app.router.routes.append(Route("/users", users))
+serve(app)
 PYTHON
 
 my $log = "$modules/server.log";
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $origin = "http://127.0.0.1:$port";
-my $help = `$python -m uvicorn --help 2>&1`;
-my $takes_long_lines = $help =~ /--h11-max-incomplete-event-size/;
 
 my $server = fork() // die "fork: $!";
 if ($server == 0)
@@ -111,12 +110,12 @@ if ($server == 0)
 		PYTHONPATH => "$project/examples:$modules",
 		PYTHONDONTWRITEBYTECODE => 1,
 		BATCHES_DSN => sprintf('postgresql://batches_app@/postgres?host=%s&port=%d', $node->host, $node->port),
-		BATCHES_TOKENS => '{"secret-1": "ada", "secret-2": "bob"}');
+		BATCHES_TOKENS => '{"secret-1": "ada", "secret-2": "bob"}',
+		BATCHES_PORT => $port);
 	open(STDIN, '<', '/dev/null');
 	open(STDOUT, '>', $log) or POSIX::_exit(1);
 	open(STDERR, '>&', \*STDOUT);
-	exec($python, '-m', 'uvicorn', '--host', '127.0.0.1', '--port', $port, '--http', 'h11', '--no-access-log',
-		$takes_long_lines ? ('--h11-max-incomplete-event-size', 1_000_000) : (), 'observed:app')
+	exec($python, "$modules/observed.py")
 	  or POSIX::_exit(1);
 }
 
@@ -284,10 +283,31 @@ foreach my $authorization (undef, 'Bearer secret-3', 'Bearer', 'Bearer ', 'Basic
 	is("$response->{status} $response->{content}", "401 $unauthorized",
 		'401 for ' . ($authorization // 'no') . ' authorization');
 }
+is($http->get("$origin/api/v1/batches")->{headers}{'www-authenticate'}, 'Bearer', 'and says how to be authorized');
 is($http->get("$origin/api/v1/batches?limit=0")->{status}, 401, '401 goes before 422');
-is($http->post("$origin/api/v1/batches", { content => '{}' })->{status}, 405, 'no POST');
-is($http->get("$origin/api/v1/batch", { headers => { Authorization => 'Bearer secret-1' } })->{status},
-	404, 'no other path');
+
+# Whether a response is an error as the API words it.
+sub is_error
+{
+	my ($response, $status, $message, $description, $name) = @_;
+	is( "$response->{status} $response->{headers}{'content-type'} $response->{content}",
+		qq($status application/json {"status":"error","message":"$message","code":"$status",)
+		  . qq("data":{"description":"$description"}}),
+		$name);
+}
+foreach my $method (qw(POST PUT DELETE OPTIONS))
+{
+	my $response = $http->request($method, "$origin/api/v1/batches", { content => '{}' });
+	is_error($response, 405, 'Method Not Allowed', 'The method is not GET.', "no $method");
+	is($response->{headers}{allow}, 'GET', "$method: what is allowed");
+}
+my $head = $http->head("$origin/api/v1/batches", { headers => { Authorization => 'Bearer secret-1' } });
+is("$head->{status} $head->{headers}{allow}", '405 GET', 'no HEAD');
+foreach my $path ('/', '/api/v1/batch', '/api/v1/batches/', '/api/v1/batches/1')
+{
+	is_error($http->get("$origin$path", { headers => { Authorization => 'Bearer secret-1' } }),
+		404, 'Not Found', 'There is nothing here but /api/v1/batches.', "no $path");
+}
 
 my $bad = get('limit=101&open=maybe&status=DONE&status=%22%C3%9C', 'ada');
 is( "$bad->{status} $bad->{headers}{'content-type'} $bad->{content}",
@@ -324,7 +344,6 @@ is_deeply(\@differences, [], 'every test vector');
 ok($vectors{200} > 30 && $vectors{422} > 30, 'of which many are answered and many refused');
 
 # Odd query strings are answered or refused, and nothing else.
-my $repeats = $takes_long_lines ? 10_000 : 1_000;
 foreach my $case (
 	[ '&&', 200, 250 ],
 	[ '&&&=&=5&%00=1&%ff=x&%zz=%zz&?', 200, 250 ],
@@ -344,7 +363,8 @@ foreach my $case (
 	[ 'offset=99999999999999999999', 200, 250, 0 ],
 	[ 'min_jobs=1000000000000000000000000000000', 200, 0 ],
 	[ 'max_jobs=1000000000000000000000000000000', 200, 250 ],
-	[ 'status=DONE&' x $repeats, 200, 32 ],
+	[ 'status=DONE&' x 10_000, 200, 32 ],
+	[ 'x=' . 'y' x 300_000, 422 ],
 	[ 'status=NONE&' x 1_000, 422 ],
 	[ 'status=%ff', 422 ],
 	[ 'id=%00', 422 ],
@@ -438,9 +458,115 @@ my %backends = map { $_->[0] => 1 } @$users;
 is(scalar keys %backends, 8, 'the pool has eight connections');
 is_deeply([ map { $_->[1] } @$users ], [ (undef) x 8 ], 'and none of them has a user left');
 
+# What the client sends, byte for byte; returns the response.
+sub send_raw
+{
+	my ($request) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!";
+	binmode($socket);
+	print $socket $request;
+	local $/;
+	my ($head, $content) = split /\r\n\r\n/, <$socket> // '', 2;
+	my ($line, @headers) = split /\r\n/, $head;
+	return {
+		status => $line =~ m{^HTTP/1\.1 (\d+) }, content => $content,
+		headers => { map { my ($name, $value) = split /: /, $_, 2; (lc $name => $value) } @headers } };
+}
+foreach my $case ([ 'a query string of 5 MB', 'GET /api/v1/batches?tag=' . 'x' x 5_000_000 . " HTTP/1.1\r\nHost: x\r\n\r\n" ],
+	[ 'a header of 1 MB', "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nX: " . 'x' x 1_000_000 . "\r\n\r\n" ],
+	[ 'what is not HTTP', "batches, please\r\n\r\n" ])
+{
+	my ($name, $request) = @$case;
+	is_error(send_raw($request), 400, 'Bad Request',
+		'Invalid HTTP request received. Request line and headers may have 524288 bytes at most.', $name);
+}
+
 is(waitpid($server, POSIX::WNOHANG), 0, 'the server still runs');
-unlike(slurp_file($log), qr/^ERROR|Exception in/m, 'without an exception');
+unlike(slurp_file($log), qr/^ERROR|^Fatal error|Exception in/m, 'without an exception');
 unlike(slurp_file($node->logfile), qr/ (ERROR|PANIC|WARNING): /, 'and the database without an error');
+
+#
+# What the database can fail with
+#
+
+# Begins a request, and returns what its response is read from.
+sub begin_get
+{
+	pipe(my $from_child, my $to_parent) or die "pipe: $!";
+	my $child = fork() // die "fork: $!";
+	if ($child == 0)
+	{
+		my $response = HTTP::Tiny->new->get("$origin/api/v1/batches?limit=1",
+			{ headers => { Authorization => 'Bearer secret-1' } });
+		syswrite($to_parent, encode_json({ %$response }));
+		POSIX::_exit(0);
+	}
+	close $to_parent;
+	return [ $child, $from_child ];
+}
+
+sub end_get
+{
+	my ($request) = @_;
+	my ($child, $from_child) = @$request;
+	local $/;
+	my $response = decode_json(<$from_child>);
+	waitpid($child, 0);
+	return $response;
+}
+
+# Nobody can read batches while this transaction goes on.
+my $locker = $node->background_psql('postgres');
+sub lock_batches
+{
+	$locker->query_safe('begin; lock table batches.batch in access exclusive mode');
+}
+
+sub wait_for_readers
+{
+	my ($number) = @_;
+	$node->poll_query_until('postgres', "select count(*) = $number from pg_stat_activity
+		where usename = 'batches_app' and wait_event_type = 'Lock'") or die 'no reader waits';
+}
+
+# The pool has eight connections. Of nine requests one finds none, and it is told so while the others wait.
+lock_batches();
+my @waiting = map { begin_get() } 1 .. 9;
+wait_for_readers(8);
+my $ready = '';
+vec($ready, fileno($_->[1]), 1) = 1 foreach @waiting;
+select($ready, undef, undef, $PostgreSQL::Test::Utils::timeout_default);
+my @refused = grep { vec($ready, fileno($_->[1]), 1) } @waiting;
+my $full = end_get($refused[0]);
+is_error($full, 503, 'Service Unavailable', 'All connections to the database are in use.', 'a full pool');
+is($full->{headers}{'retry-after'}, 1, 'and when to come again');
+$locker->query_safe('commit');
+is_deeply([ map { end_get($_)->{status} } grep { $_ != $refused[0] } @waiting ], [ (200) x 8 ], 'the others are answered');
+
+# An administrator ends the connection of a request, and then all, for them to take on a timeout.
+my $lost = 'The connection to the database was lost.';
+lock_batches();
+my $request = begin_get();
+wait_for_readers(1);
+$node->safe_psql('postgres', q{
+	alter role batches_app set statement_timeout = '100ms';
+	select pg_terminate_backend(pid) from pg_stat_activity where usename = 'batches_app'});
+is_error(end_get($request), 502, 'Bad Gateway', $lost, 'a connection that is lost');
+$node->poll_query_until('postgres', "select count(*) = 0 from pg_stat_activity where usename = 'batches_app'");
+is_error(get('', 'ada'), 504, 'Gateway Timeout', 'The database did not answer in time.', 'a statement that takes too long');
+$locker->query_safe('commit');
+$locker->quit;
+$node->safe_psql('postgres', 'alter role batches_app reset statement_timeout');
+
+# What only the operator can mend, in no words of the database's
+$node->safe_psql('postgres', 'revoke select on batches.batch from batches_app');
+is_error(get('', 'ada'), 500, 'Internal Server Error', 'The database has failed.', 'a right that is missing');
+$node->safe_psql('postgres', 'grant select on batches.batch to batches_app');
+
+$node->stop('fast');
+is_error(get('', 'ada'), 502, 'Bad Gateway', $lost, "no database: request $_") foreach 1 .. 2;
+$node->start;
+is(get('', 'ada')->{status}, 200, 'and with it again');
 
 $finished = 1;
 done_testing();

@@ -86,7 +86,8 @@ sub call_function
 		SELECT null::bigint AS total_result_set, 1 AS page_total,
 		       coalesce(json_agg(_postgrest_t.pgrst_scalar)->0, 'null') AS body,
 		       nullif(current_setting('response.headers', true), '') AS response_headers,
-		       nullif(current_setting('response.status', true), '') AS response_status
+		       nullif(current_setting('response.status', true), '') AS response_status,
+		       '' AS response_inserted
 		  FROM (SELECT "batches".* FROM pgrst_source "batches") _postgrest_t;
 		COMMIT;\n\\echo end\n);
 	my $output = '';
@@ -96,8 +97,8 @@ sub call_function
 		$output .= $line;
 	}
 	chomp $output;
-	my (undef, undef, $body, $response_headers, $status) = split /\x1f/, $output, -1;
-	return (500, [], '{"message":"the database has refused"}') if !defined $status;
+	my (undef, undef, $body, $response_headers, $status, $inserted) = split /\x1f/, $output, -1;
+	return (500, [], '{"message":"the database has refused"}') if !defined $inserted;
 	return ($status || 200, [ map { %$_ } @{ decode_json($response_headers || '[]') } ], $body);
 }
 
@@ -125,6 +126,7 @@ sub serve_connection
 		close $file;
 
 		my ($status, $more, $body);
+		my @own = ([ Vary => 'Accept, Prefer, Range' ]);
 		my $token = $headers{authorization} // '';
 		if ($line ne 'GET /rpc/batches HTTP/1.1')
 		{
@@ -134,16 +136,22 @@ sub serve_connection
 		{
 			($status, $more, $body) = call_function($sql, $rows, 'web_user', $1, $json->encode(\%headers));
 		}
+		elsif ($token =~ /^Bearer (\d+)$/)
+		{
+			($status, $more, $body) = ($1, [], '{"code":"PGRST000","message":"table \"batch\""}');
+		}
 		elsif ($token =~ /^Bearer/)
 		{
-			($status, $more, $body) = (401, [ 'WWW-Authenticate', 'Bearer' ], '{"code":"PGRST301"}');
+			($status, $more, $body) = (401, [ 'WWW-Authenticate', 'Bearer error="invalid_token"' ], '{"code":"PGRST301"}');
 		}
 		else
 		{
 			($status, $more, $body) = call_function($sql, $rows, 'web_anon', '{"role":"web_anon"}', $json->encode(\%headers));
 		}
+		# A range of the function's takes the place of PostgREST's own.
+		push @own, [ 'Content-Range' => '0-0/*' ] if !grep { $_ eq 'Content-Range' } @$more;
 		my @lines = ("HTTP/1.1 $status Whatever", 'Content-Type: application/json; charset=utf-8',
-			'Content-Location: /rpc/batches', 'Content-Length: ' . length($body));
+			'Content-Location: /rpc/batches', 'Content-Length: ' . length($body), map { "$_->[0]: $_->[1]" } @own);
 		while (my ($name, $value) = splice(@$more, 0, 2))
 		{
 			push @lines, "$name: $value";
@@ -180,25 +188,46 @@ close $listener;
 # nginx with the file as it is, but for the ports
 #
 
-my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $configuration = slurp_file("$project/examples/nginx.conf");
-$configuration =~ s/^( *listen 127\.0\.0\.1:)8080;/$1$port;/m or die 'no listen';
-$configuration =~ s/^( *server 127\.0\.0\.1:)3000;/$1$upstream_port;/m or die 'no server';
-append_to_file("$directory/nginx.conf", $configuration);
-my $gate = fork() // die "fork: $!";
-if ($gate == 0)
+
+# Starts it; whoever calls gets what it listens on. The file, but for the changes, is as it is.
+my %gates;
+sub start_nginx
 {
-	open(STDIN, '<', '/dev/null');
-	open(STDOUT, '>', "$directory/nginx.log") or POSIX::_exit(1);
-	open(STDERR, '>&', \*STDOUT);
-	exec($nginx, '-p', $directory, '-c', "$directory/nginx.conf", '-g', 'daemon off;') or POSIX::_exit(1);
+	my ($name, %changes) = @_;
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $text = $configuration;
+	%changes = (%changes, 'listen 127.0.0.1:8080;' => "listen 127.0.0.1:$port;", 'server 127.0.0.1:3000;' => "server 127.0.0.1:$upstream_port;");
+	while (my ($from, $to) = each %changes)
+	{
+		$text =~ s/\Q$from\E/$to/ or die "no $from";
+	}
+	mkdir "$directory/$name" or die;
+	append_to_file("$directory/$name/nginx.conf", $text);
+	my $gate = fork() // die "fork: $!";
+	if ($gate == 0)
+	{
+		open(STDIN, '<', '/dev/null');
+		open(STDOUT, '>', "$directory/$name.log") or POSIX::_exit(1);
+		open(STDERR, '>&', \*STDOUT);
+		exec($nginx, '-p', "$directory/$name", '-c', "$directory/$name/nginx.conf", '-g', 'daemon off;') or POSIX::_exit(1);
+	}
+	$gates{$name} = $gate;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+	until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
+	{
+		die "nginx ended" if waitpid($gate, POSIX::WNOHANG) != 0;
+		die "nginx does not answer" if time > $deadline;
+		Time::HiRes::sleep(0.1);
+	}
+	return $port;
 }
 
 my $finished = 0;
 END
 {
 	my $status = $?;
-	if ($gate)
+	foreach my $gate (values %gates)
 	{
 		kill 'TERM', $gate;
 		waitpid($gate, 0);
@@ -210,7 +239,7 @@ END
 	}
 	if ($directory && (!$finished || !Test::More->builder->is_passing))
 	{
-		foreach my $log (grep { -s } "$directory/nginx.log", "$directory/postgrest.log")
+		foreach my $log (grep { -s } glob "$directory/*.log")
 		{
 			note("$log:\n" . slurp_file($log));
 		}
@@ -218,13 +247,8 @@ END
 	$? = $status;
 }
 
-my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
-{
-	die "nginx ended" if waitpid($gate, POSIX::WNOHANG) != 0;
-	die "nginx does not answer" if time > $deadline;
-	Time::HiRes::sleep(0.1);
-}
+# This one with as many requests as the tests make.
+my $port = start_nginx('gate', 'rate=50r/s' => 'rate=100000r/s');
 
 #
 # Requests
@@ -241,7 +265,32 @@ sub get
 	return $http->get("$endpoint$query", { headers => \%headers });
 }
 
-# The first line that a request gets, whatever bytes it has.
+# Whether a response is an error as the API words it.
+sub is_error
+{
+	my ($response, $status, $message, $description, $name) = @_;
+	is( "$response->{status} $response->{headers}{'content-type'} $response->{content}",
+		qq($status application/json {"status":"error","message":"$message","code":"$status",)
+		  . qq("data":{"description":"$description"}}),
+		$name);
+}
+
+# The response to a request as it is, whatever bytes it has.
+sub send_raw
+{
+	my ($request) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!";
+	binmode($socket);
+	print $socket $request;
+	local $/;
+	my ($head, $content) = split /\r\n\r\n/, <$socket> // '', 2;
+	my ($line, @headers) = split /\r\n/, $head;
+	return {
+		status => $line =~ m{^HTTP/1\.1 (\d+) }, content => $content,
+		headers => { map { my ($name, $value) = split /: /, $_, 2; (lc $name => $value) } @headers } };
+}
+
+# The first line that a request gets.
 sub get_raw
 {
 	my ($target, @headers) = @_;
@@ -286,8 +335,8 @@ foreach my $case (
 	ok($response->{content} eq document('ada', $arguments), "the document: '$query'")
 	  or diag(substr($response->{content}, 0, 1000));
 	is_deeply(
-		[ @{ $response->{headers} }{qw(content-range access-control-expose-headers content-type content-location allow)} ],
-		[ $range, 'Content-Range', 'application/json; charset=utf-8', undef, undef ],
+		[ @{ $response->{headers} }{qw(content-range access-control-expose-headers content-type content-location vary allow)} ],
+		[ $range, 'Content-Range', 'application/json; charset=utf-8', undef, undef, undef ],
 		"the headers: '$query'");
 }
 cmp_ok(length(get('?offset=149', $token{ada})->{content}), '>', 3_000_000, 'of which one is very large');
@@ -298,11 +347,12 @@ my $unauthorized = '{"status":"fail","message":"Unauthorized","code":"401",'
 foreach my $authorization (undef, 'Basic YWRhOmFkYQ==', 'Bearer claims:{"role":"web_user"}', 'Bearer claims:{"sub":""}')
 {
 	my $response = get('?limit=0', $authorization);
-	is("$response->{status} $response->{content}", "401 $unauthorized", '401: ' . ($authorization // 'no authorization'));
+	is("$response->{status} $response->{headers}{'www-authenticate'} $response->{content}", "401 Bearer $unauthorized",
+		'401: ' . ($authorization // 'no authorization'));
 }
 my $refused = get('', 'Bearer forged');
 is("$refused->{status} $refused->{headers}{'www-authenticate'} $refused->{content}",
-	'401 Bearer {"code":"PGRST301"}', 'a token that PostgREST refuses');
+	qq(401 Bearer error="invalid_token" $unauthorized), 'a token that PostgREST refuses');
 my $bad = get('?limit=101&order_by_direction=%22UP&limit=%zz', $token{ada});
 is( "$bad->{status} $bad->{headers}{'content-type'} $bad->{content}",
 	'422 application/json; charset=utf-8 {"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":['
@@ -310,6 +360,22 @@ is( "$bad->{status} $bad->{headers}{'content-type'} $bad->{content}",
 	  . q("ctx":{"expected":"'ASC' or 'DESC'"}},)
 	  . '{"type":"int_parsing","loc":["query","limit"],"msg":"Input should be a valid integer, unable to parse string as an integer","input":"%zz"}]}}',
 	'422 with every error');
+is_deeply([ @{ $bad->{headers} }{qw(content-range vary)} ], [ undef, undef ], 'and no header of PostgREST\'s');
+
+# What PostgREST says when it or the database fails, in the API's own words.
+foreach my $case (
+	[ 403, 403, 'Forbidden', "The user's role may not read batches." ],
+	[ 404, 404, 'Not Found', 'There is nothing here but /api/v1/batches.' ],
+	[ 500, 500, 'Internal Server Error', 'The database has failed.' ],
+	[ 502, 502, 'Bad Gateway', 'The server has no connection to the database.' ],
+	[ 503, 502, 'Bad Gateway', 'The server has no connection to the database.' ],
+	[ 504, 504, 'Gateway Timeout', 'The database did not answer in time.' ])
+{
+	my ($sent, @expected) = @$case;
+	my $response = get('', "Bearer $sent");
+	is_error($response, @expected, "PostgREST's $sent");
+	is_deeply([ @{ $response->{headers} }{qw(content-range vary)} ], [ undef, undef ], "and no header of it: $sent");
+}
 
 # The query string gets there byte for byte, as a header and nowhere else.
 reached();
@@ -367,6 +433,7 @@ foreach my $method (qw(HEAD POST PUT PATCH DELETE OPTIONS))
 	my $response = $http->request($method, "$endpoint?limit=1",
 		{ headers => { Authorization => $token{ada} }, $method eq 'POST' ? (content => '{}') : () });
 	is("$response->{status} $response->{headers}{allow}", '405 GET', "no $method");
+	is_error($response, 405, 'Method Not Allowed', 'The method is not GET.', "$method: the error") if $method ne 'HEAD';
 }
 foreach my $path ('/', '/api/v1/batches/', '/api/v1/batches/1', '/api/v1/Batches', '/api/v1/../../rpc/batches',
 	'/rpc/batches', '/rpc/get_all_batches', '/batch', '/api/v1/batches%3Flimit=1', '/api/v1/batches%2F..%2F..%2Frpc')
@@ -385,30 +452,84 @@ foreach my $case (
 	my ($target, @headers) = @$case;
 	like(get_raw($target, @headers), qr{^HTTP/1\.1 400 }, 'bytes that are not ASCII: ' . join(' ', @$case) =~ s/([^ -~])/sprintf '\x%02x', ord $1/ger);
 }
-like(get_raw('/api/v1/batches?tag=' . 'x' x 33_000, @authorized), qr{^HTTP/1\.1 414 }, 'too long a request line');
+my $end = " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+foreach my $case (
+	[ "GET /api/v1/batches?tag=\xff$end\r\n", 400, 'Bad Request',
+		'The request is not HTTP, or has characters that have to be percent-encoded.', 'a byte that is not ASCII' ],
+	[ "batches, please\r\n\r\n", 400, 'Bad Request',
+		'The request is not HTTP, or has characters that have to be percent-encoded.', 'what is not HTTP' ],
+	[ "GET /$end\r\n", 404, 'Not Found', 'There is nothing here but /api/v1/batches.', 'another path' ],
+	[ "GET /error$end\r\n", 404, 'Not Found', 'There is nothing here but /api/v1/batches.', 'the path of the errors' ],
+	[ "TRACE /api/v1/batches$end\r\n", 405, 'Method Not Allowed', 'The method is not GET.', 'a method that nginx refuses' ],
+	[ "GET /api/v1/batches${end}Content-Length: 20000\r\n\r\n" . 'x' x 20_000, 413, 'Content Too Large', 'A request has no body.', 'a long body' ],
+	[ 'GET /api/v1/batches?tag=' . 'x' x 33_000 . "$end\r\n", 414, 'URI Too Long', 'The query string is too long.', 'a long request line' ],
+	[ "GET /api/v1/batches${end}X: " . 'x' x 33_000 . "\r\n\r\n", 431, 'Request Header Fields Too Large', 'A header is too long.', 'a long header' ],
+	[ "GET /api/v1/batches${end}Transfer-Encoding: x\r\n\r\n", 501, 'Not Implemented',
+		'The request has a transfer encoding that is not supported.', 'another transfer encoding' ],
+	[ "GET /api/v1/batches HTTP/3.0\r\n\r\n", 505, 'HTTP Version Not Supported', 'The version of HTTP is not supported.', 'another HTTP' ])
+{
+	my ($request, @expected) = @$case;
+	is_error(send_raw($request), @expected);
+}
 is_deeply([ reached() ], [], 'none of which has reached PostgREST');
 
-# Two users take turns on the same connection to PostgREST, with nobody in between.
-my @totals;
-foreach (1 .. 10)
+# Two users take turns on the same connection to PostgREST, with nobody in between; then with.
+foreach my $anonymous ([], [undef])
 {
-	foreach my $authorization ($token{ada}, undef, $token{bob})
+	my @totals;
+	foreach (1 .. 10)
 	{
-		my $response = get('?limit=1', $authorization);
-		push @totals, $response->{status} == 200 ? decode_json($response->{content})->{pagination}{total} : $response->{status};
+		foreach my $authorization ($token{ada}, @$anonymous, $token{bob})
+		{
+			my $response = get('?limit=1', $authorization);
+			push @totals, $response->{status} == 200 ? decode_json($response->{content})->{pagination}{total} : $response->{status};
+		}
 	}
+	is_deeply(\@totals, [ (150, (401) x @$anonymous, 20) x 10 ], 'each gets what is theirs');
+	my %connections = map { $_->{connection} => 1 } reached();
+	cmp_ok(scalar keys %connections, '<=', 2, 'over connections that are kept open') if !@$anonymous;
 }
-is_deeply(\@totals, [ (150, 401, 20) x 10 ], 'each gets what is theirs');
-my %connections = map { $_->{connection} => 1 } reached();
-cmp_ok(scalar keys %connections, '<=', 2, 'over connections that are kept open');
 
-unlike(slurp_file("$directory/nginx.log"), qr/\[(warn|error|crit|alert|emerg)\]/, 'nginx has nothing to complain of');
+# Pages of other origins, where they are let; and an address that asks too often.
+is_deeply([ grep { /^access-control|^vary/ } sort keys %{ get('', $token{ada}, Origin => 'https://app.example.com')->{headers} } ],
+	['access-control-expose-headers'], 'CORS is off');
+reached();
+my $open_port = start_nginx('open', '# https://app.example.com' => 'https://app.example.com', qq(map \$host \$vary {\n        default "";) => 'map $host $vary { default Origin;',
+	'rate=50r/s' => 'rate=1r/m', 'burst=100' => 'burst=7');
+my $closed_endpoint = $endpoint;
+$endpoint = "http://127.0.0.1:$open_port/api/v1/batches";
+sub cors
+{
+	my ($method, $origin, %headers) = @_;
+	my $response = $http->request($method, $endpoint, { headers => { Origin => $origin, %headers } });
+	return join(' ', map { $_ // '-' } $response->{status},
+		@{ $response->{headers} }{qw(access-control-allow-origin access-control-allow-methods access-control-allow-headers vary)});
+}
+my @preflight = ('Access-Control-Request-Method' => 'GET', 'Access-Control-Request-Headers' => 'authorization');
+my $page_origin = 'https://app.example.com';
+is(cors('OPTIONS', $page_origin, @preflight), "204 $page_origin GET Authorization Origin", 'CORS: a preflight');
+is(cors('GET', $page_origin, Authorization => $token{ada}), "200 $page_origin - - Origin", 'CORS: a page');
+is(cors('GET', $page_origin), "401 $page_origin - - Origin", 'CORS: an error');
+is(cors('POST', $page_origin), "405 $page_origin - - Origin", 'CORS: another method');
+is(cors('OPTIONS', "$page_origin.evil", @preflight), '405 - - - Origin', 'CORS: a preflight of another origin');
+is(cors('GET', "$page_origin.evil", Authorization => $token{ada}), '200 - - - Origin', 'CORS: another origin');
+is(cors('GET', 'null', Authorization => $token{ada}), '200 - - - Origin', 'CORS: no origin');
+
+is(get('', $token{ada})->{status}, 200, "an address may ask so often: $_") foreach 5 .. 8;
+my $often = get('', $token{ada});
+is_error($often, 429, 'Too Many Requests', 'There are too many requests from this address.', 'and not more often');
+is($often->{headers}{'retry-after'}, 1, 'for now');
+is(scalar(reached()), 8, 'which PostgREST does not see');
+$endpoint = $closed_endpoint;
+
+unlike(slurp_file("$directory/gate.log"), qr/\[(warn|error|crit|alert|emerg)\](?!.* intended to send too large body)/,
+	'nginx has nothing to complain of');
 ok(!-s "$directory/postgrest.log", 'nor has what stands for PostgREST');
 unlike(slurp_file($node->logfile), qr/ (ERROR|PANIC|WARNING): /, 'nor the database');
 
 kill 'TERM', -$postgrest;
 waitpid($postgrest, 0);
-is(get('', $token{ada})->{status}, 502, '502 without PostgREST');
+is_error(get('', $token{ada}), 502, 'Bad Gateway', 'The server has no connection to the database.', '502 without PostgREST');
 
 $finished = 1;
 done_testing();
