@@ -588,7 +588,7 @@ comment on function @extschema@.http_get_all_batches is
 --
 
 create function @extschema@.postgrest_get_all_batches() returns json
-  language plpgsql stable parallel restricted cost 2000
+  language plpgsql stable cost 2000
   set search_path = pg_catalog, pg_temp
   as $postgrest_get_all_batches$
 declare
@@ -602,10 +602,48 @@ begin
             (select json_agg(json_build_object(h.key, h.value)) from json_each_text(response.headers) h),
             '[]')::text, true);
   return response.body;
+exception
+  -- PostgreSQL's own words would name a table: they are for the log.
+  when insufficient_privilege then
+    raise log '%', sqlerrm;
+    perform set_config('response.status', '403', true);
+    return '{"status":"error","message":"Forbidden","code":"403","data":{"description":"The user''s role may not read batches."}}';
+  when query_canceled then
+    raise log '%', sqlerrm;
+    perform set_config('response.status', '504', true);
+    return '{"status":"error","message":"Gateway Timeout","code":"504","data":{"description":"The database did not answer in time."}}';
 end
 $postgrest_get_all_batches$;
 comment on function @extschema@.postgrest_get_all_batches() is
-  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body.';
+  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body. Where the role may not read batches the status is 403, and 504 where the statement is canceled.';
+
+create function @extschema@.check_postgrest_request(only_post boolean) returns boolean
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $check_postgrest_request$
+begin
+  if only_post and current_setting('request.method', true) in ('GET', 'HEAD') then
+    raise exception 'Method Not Allowed'
+      using errcode = 'PT405',
+            detail = 'PostgREST keeps "limit", "offset" and other keys of a query string to itself.',
+            hint = 'POST the parameters as a JSON object.';
+  elsif @extschema@.current_user_id() is null then
+    raise exception 'Unauthorized'
+      using errcode = 'PT401',
+            detail = 'There is no authenticated user.',
+            hint = 'Send a token with the user''s id as "sub".';
+  elsif not has_any_column_privilege('@extschema@.batch', 'select')
+     or not has_any_column_privilege('@extschema@.project_member', 'select') then
+    raise exception 'Forbidden'
+      using errcode = 'PT403',
+            detail = 'The user''s role may not read batches.',
+            hint = 'Send a token with the web role of the API as "role".';
+  end if;
+  return true;
+end
+$check_postgrest_request$;
+comment on function @extschema@.check_postgrest_request(boolean) is
+  'Whether PostgREST may answer the request: true, or an error PT405 (a GET or HEAD where only POST is right), PT401 (no authenticated user) or PT403 (the role may not read batches), which PostgREST answers with the status of these digits.';
 
 create function @extschema@.create_postgrest_api(schema name, anonymous_role name, web_role name)
   returns void
@@ -613,6 +651,23 @@ create function @extschema@.create_postgrest_api(schema name, anonymous_role nam
   set search_path = pg_catalog, pg_temp
   as $create_postgrest_api$
 declare
+  filters constant text := format($help$- `id`, `project_id`, `user_id`, `device_type`: lists of values, of which the batch has one
+- `status`: list of %s
+- `queue_priority`: list of %s
+- `id__starts_with`: the first characters of the id
+- `tag`: a tag that the batch carries
+- `open`: `true` or `false`; `complete`, its opposite, is deprecated
+- `min_jobs`, `max_jobs`: bounds on the number of jobs, inclusive
+- `start_date`: started then or later
+- `end_date`: ended then or earlier
+- `created_after`, `created_before`: created then, or later or earlier
+$help$,
+    (select string_agg(format('`%s`', label), ' ') from unnest(enum_range(null::@extschema@.batch_status)) label),
+    (select string_agg(format('`%s`', label), ' ') from unnest(enum_range(null::@extschema@.queue_priority)) label));
+  page constant text := $help$- `order_by`: `created_at` (default) `updated_at` `start_datetime` `end_datetime` `id` `status` `open` `complete` `priority` `device_type` `user_id` `project_id` `jobs_count` `queue_priority`
+- `order_by_direction`: `DESC` (default) or `ASC`
+- `offset`: how many batches to skip
+$help$;
   listing constant regprocedure := (
     select p.oid from pg_proc p
      where p.pronamespace = '@extschema@'::regnamespace and p.proname = 'get_all_batches');
@@ -629,6 +684,10 @@ begin
     raise exception 'schema "%" cannot be the schema of the PostgREST API', schema
       using errcode = 'invalid_parameter_value',
             hint = 'Name a schema of its own, such as "api": what is in it is exposed.';
+  elsif 'public' in (anonymous_role, web_role) then
+    raise exception 'role "public" cannot be a role of the PostgREST API'
+      using errcode = 'invalid_parameter_value',
+            hint = 'It stands for all roles. Name roles of the API''s own, such as "web_anonymous" and "web_user".';
   end if;
   if not exists (select from pg_namespace where nspname = schema) then
     execute format('create schema %I', schema);
@@ -643,24 +702,47 @@ begin
             hint = 'Name a new schema, or make the calling role the owner.';
   end if;
 
-  execute format(
-    'create or replace function %I.get_all_batches(%s) returns json language sql stable
-     return @extschema@.get_all_batches(%s)', schema, parameters, arguments);
+  execute format($create$
+    create or replace function %I.get_all_batches(%s) returns json language plpgsql stable as $get_all_batches$
+begin
+  perform @extschema@.check_postgrest_request(true);
+  return @extschema@.get_all_batches(%s);
+exception
+  when query_canceled then
+    raise exception 'Gateway Timeout'
+      using errcode = 'PT504', detail = 'The database did not answer in time.';
+end
+$get_all_batches$
+    $create$, schema, parameters, arguments);
   execute format(
     'create or replace function %I.batches() returns json language sql stable
      return @extschema@.postgrest_get_all_batches()', schema);
+
+  -- PostgREST shows them in its OpenAPI page: the first line is a title.
+  if obj_description((select oid from pg_namespace where nspname = schema), 'pg_namespace') is null then
+    execute format('comment on schema %I is %L', schema,
+$comment$Batches
+Batches of jobs that run on quantum devices, of the projects of the authenticated user. To read them as JSON documents:
+
+- `GET /rpc/batches` is the endpoint Get All Batches itself. The query string comes in the header `X-Query-String`, which a reverse proxy sets.
+- `POST /rpc/get_all_batches` answers with the same document; the parameters are a JSON object.$comment$);
+  end if;
   execute format('comment on function %I.get_all_batches(%s) is %L', schema, types,
 $comment$Get All Batches
-A page of the authenticated user's batches with job counts by status, filtered, ordered and paginated by the arguments. Send them as a JSON object with POST: a list is a JSON array, "limit" is 1 to 100, and dates are inclusive.$comment$);
+A page of the user's batches with job counts by status, and the total. POST the parameters as a JSON object, in which a list is an array. All may be left out; they are joined by AND, and dates are inclusive.
+
+$comment$ || filters || page || $comment$- `limit`: 1 to 100, default 100$comment$);
   execute format('comment on function %I.batches() is %L', schema,
 $comment$Get All Batches, as GET /api/v1/batches answers it
-Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401 or 422 with the API's own body, and the header Content-Range.$comment$);
+Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401, 403, 422 or 504 with the API's own body, and the header Content-Range.$comment$);
 
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
   execute format('grant execute on function %1$I.get_all_batches(%2$s), %1$I.batches() to %3$I, %4$I',
                  schema, types, anonymous_role, web_role);
   execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
+  -- A PostgREST that runs already learns of it.
+  notify pgrst, 'reload schema';
 end
 $create_postgrest_api$;
 comment on function @extschema@.create_postgrest_api(name, name, name) is
-  'Makes a schema for PostgREST to expose, with the functions get_all_batches(...) and batches(), and grants an anonymous and a web role what they need. Can be called again.';
+  'Makes a schema for PostgREST to expose, with the functions get_all_batches(...) and batches(), and grants an anonymous and a web role what they need. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';

@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(130);
+select plan(141);
 
 --
 -- The schema
@@ -45,6 +45,17 @@ create table pg_temp.state_once as select s as state from pg_temp.api_state(:'ap
 select lives_ok(format('select batches.create_postgrest_api(%L, %L, %L)', :'api', :'anonymous', :'web'), 'it can be made again');
 select bag_eq(format('select * from pg_temp.api_state(%L)', :'api'), 'select * from pg_temp.state_once', 'and is as before');
 
+create function pg_temp.api_oid(schema name) returns oid language sql stable as $$ select oid from pg_namespace where nspname = schema $$;
+-- What order_by may be, as the error says.
+create function pg_temp.orders() returns text[] language plpgsql as $$
+declare
+  hint text;
+begin
+  perform batches.list_batches(order_by => 'x');
+exception when invalid_parameter_value then
+  get stacked diagnostics hint = pg_exception_hint;
+  return string_to_array(substring(hint from 'Allowed values: (.*)\.'), ', ');
+end $$;
 create table pg_temp.api_function as
   select p.* from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = :'api';
 select is(array(select proname::text from pg_temp.api_function order by proname collate "C"), array['batches', 'get_all_batches'],
@@ -66,6 +77,21 @@ select is(pg_get_function_arguments(oid), pg_get_function_arguments('batches.get
 select is(pronargs::int, 0, 'batches takes no argument') from pg_temp.api_function where proname = 'batches';
 select matches(obj_description(oid, 'pg_proc'), '^Get All Batches[^\n]*\n\S', proname || ' has a comment of a summary and a description')
   from pg_temp.api_function order by proname;
+
+select matches(obj_description(pg_temp.api_oid(:'api'), 'pg_namespace'), '^Batches\n.*GET /rpc/batches.*POST /rpc/get_all_batches',
+  'the schema has a comment of a title and what there is');
+select is_empty(
+  $$ select a.name from pg_temp.api_function, unnest(proargnames) a (name)
+      where proname = 'get_all_batches' and obj_description(oid, 'pg_proc') !~ ('`' || a.name || '`') $$,
+  'the comment of get_all_batches has every parameter');
+select is_empty(
+  $$ select v.label from pg_temp.api_function, unnest(enum_range(null::batches.batch_status)::text[]
+         || enum_range(null::batches.queue_priority)::text[] || pg_temp.orders() || '{ASC,DESC}') v (label)
+      where proname = 'get_all_batches' and obj_description(oid, 'pg_proc') !~ ('`' || v.label || '`') $$,
+  'and every value that is one of a list');
+comment on schema :"api" is 'mine';
+select lives_ok(format('select batches.create_postgrest_api(%L, %L, %L)', :'api', :'anonymous', :'web'), 'the API is made again');
+select is(obj_description(pg_temp.api_oid(:'api'), 'pg_namespace'), 'mine', 'and a comment on the schema that is not its own stays');
 
 -- Rights
 create function pg_temp.rights(role name, schema name) returns text language sql stable as $$
@@ -107,6 +133,9 @@ select is(array(select proname || ' ' || has_function_privilege(r.name, p.oid, '
   from pg_temp.known_roles r join (values ('anonymous', true), ('web', true), ('stranger', false)) v (kind, may) using (kind);
 select throws_ok(format($$ select batches.create_postgrest_api('batches_test_other', 'batches_test_nobody', %L) $$, :'web'), '42704', null,
   'a role that does not exist is an error');
+select throws_ok(format('select batches.create_postgrest_api(%L, %L, %L)', 'batches_test_other', anon, web), '22023',
+  'role "public" cannot be a role of the PostgREST API', format('%s and %s cannot be the roles: public is everybody', anon, web))
+  from (values ('batches_test_stranger', 'public'), ('public', 'batches_test_stranger'), ('public', 'public')) v (anon, web);
 select is((select count(*)::int from pg_namespace where nspname = 'batches_test_other'), 0, 'and leaves no schema');
 revoke select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member from batches_test_stranger;
 revoke usage on schema batches, batches_test_api from batches_test_stranger;
@@ -161,7 +190,7 @@ select set_config('search_path', '"we""ird %s Api", "public"', true) as path, se
 with pgrst_source as (select pgrst_call.pgrst_scalar from (select "we""ird %s Api"."batches"() pgrst_scalar) pgrst_call)
 select null::bigint as total_result_set, 1 as page_total, coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, 'null') as body,
        nullif(current_setting('response.headers', true), '') as response_headers,
-           nullif(current_setting('response.status', true), '') as response_status
+           nullif(current_setting('response.status', true), '') as response_status, '' as response_inserted
   from (select "batches".* from pgrst_source "batches") _postgrest_t \gset first_
 rollback to request;
 set local session authorization batches_test_authenticator;
@@ -181,7 +210,7 @@ with pgrst_source as (
              "status" := pgrst_body."status") pgrst_scalar) pgrst_call)
 select null::bigint as total_result_set, 1 as page_total, coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, 'null') as body,
        nullif(current_setting('response.headers', true), '') as response_headers,
-           nullif(current_setting('response.status', true), '') as response_status
+           nullif(current_setting('response.status', true), '') as response_status, '' as response_inserted
   from (select "get_all_batches".* from pgrst_source "get_all_batches") _postgrest_t \gset second_
 rollback to request;
 release request;
@@ -219,6 +248,7 @@ create function pg_temp.call(schema text, function text, body json, as_get boole
 $$;
 create function pg_temp.request(as_role text, claims json, headers text, call text, payload json default null,
   read_only boolean default true,
+  method text default null,
                                 out body json, out headers_out text, out status text, out state text,
                                     out left_over text) language plpgsql as $$
 declare
@@ -231,9 +261,9 @@ begin
                          set_config('request.method', $4, true), set_config('request.path', $5, true),
                              set_config('request.headers', $6, true),
                          set_config('request.cookies', '{}', true) $sql$
-      using search_path, as_role, claims::text, case when payload is null then 'GET' else 'POST' end, '/rpc/batches', headers;
+      using search_path, as_role, claims::text, coalesce(method, case when payload is null then 'GET' else 'POST' end), '/rpc/batches', headers;
     execute 'with pgrst_source as (' || call || ') select coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, ''null''),'
-         || ' nullif(current_setting(''response.headers'', true), ''''), nullif(current_setting(''response.status'', true), '''')'
+         || ' nullif(current_setting(''response.headers'', true), ''''), nullif(current_setting(''response.status'', true), ''''), '''' as response_inserted'
          || ' from (select "fn".* from pgrst_source "fn") _postgrest_t'
       into body, headers_out, status using payload;
     state := '00000';
@@ -313,8 +343,10 @@ select is(g.answer || ' ' || (g.body::jsonb #- '{data,description}'),
   from pg_temp.known_roles r, unnest(array['', '{}', '{"x-query-string": "limit=5"}', '{"x-query-string": "limit=101&id=x"}']) headers,
        pg_temp.get(r.name, null, headers) g
  where kind in ('anonymous', 'web') order by kind, headers;
-select is(g.answer, '42501', 'GET as the anonymous role with a user finds no table that it may read')
+select is(g.answer || ' ' || g.body, '00000 403 {"status":"error","message":"Forbidden","code":"403","data":{"description":"The user''s role may not read batches."}}',
+  'GET as the anonymous role with a user is answered with 403, in the API''s words')
   from pg_temp.get(:'anonymous', 'ann', '{"x-query-string": ""}') g;
+
 select is(g.answer, '42501', 'GET as the ' || kind || ' role is refused')
   from pg_temp.known_roles r, pg_temp.get(r.name, 'ann', '{"x-query-string": ""}') g where kind in ('stranger', 'authenticator')
       order by kind;
@@ -329,12 +361,13 @@ set local batches.trust_jwt_claims = on;
 --
 
 create function pg_temp.post(as_role text, member text, body json, as_get boolean default false, read_only boolean default true,
+  method text default null,
   out answer text, out body_out json) language sql volatile as $$
   select concat_ws(' ', r.state, r.status, pg_temp.numbers(r.body) || ' of ' || (r.body #>> '{pagination,total}'), r.headers_out,
       r.left_over), r.body
     from pg_temp.request(as_role, pg_temp.claims_of(member), '{"x-query-string": "limit=1"}',
         pg_temp.call(current_setting('pg_temp.api_name'), 'get_all_batches', body, as_get),
-                         case when not as_get then body end, read_only) r
+                         case when not as_get then body end, read_only, method) r
 $$;
 select is(p.answer, '00000 ' || expected, format('%s''s POST of %s lists %s', member, body, expected))
   from (values
@@ -352,8 +385,8 @@ select is(p.answer, '00000 ' || expected, format('%s''s POST of %s lists %s', me
     ('ann', '{"tag": "é4"}', '4 of 1'),
     ('ann', '{"queue_priority": ["MEDIUM"], "id__starts_with": "B0", "open": false, "limit": 1}', '6 of 6')) v (member, body, expected),
        pg_temp.post(:'web', member, body::json) p;
-select is(p.answer, '00000 3,1 of 2', 'a call with texts for arguments, as GET makes it, lists the same')
-  from pg_temp.post(:'web', 'ann', '{"status": "{DONE}", "max_jobs": "3"}', true) p;
+select is(p.answer, 'PT405', method || ' is refused: PostgREST would keep parameters to itself')
+  from unnest(array['GET', 'HEAD']) method, pg_temp.post(:'web', 'ann', '{"status": "{DONE}", "max_jobs": "3"}', true, method => method) p;
 select is(p.answer, '00000 6,5 of 2', 'POST works in a transaction that may write, too')
   from pg_temp.post(:'web', 'bob', '{"limit": 5}', false, false) p;
 select is(p.body_out::text, r.body::text, 'the body of a POST is that of get_all_batches, byte by byte')
@@ -366,11 +399,21 @@ select is(p.answer, state, format('%s POST of %s is the error %s', kind, body, s
     ('web', 'ann', '{"limit": 0}', '2201W'), ('web', 'ann', '{"limit": 101}', '2201W'), ('web', 'ann', '{"offset": -1}', '2201X'),
     ('web', 'ann', '{"order_by": "x"}', '22023'),
     ('web', 'ann', '{"status": [null]}', '22004'), ('web', 'ann', '{"status": ["x"]}', '22P02'), ('web', 'ann', '{"id": ["x"]}', '22P02'),
-    ('web', null, '{}', '28000'),
-    ('web', null, '{"limit": 0}', '28000'), ('anonymous', null, '{}', '28000'), ('anonymous', 'ann', '{}', '42501'),
+    ('web', null, '{}', 'PT401'),
+    ('web', null, '{"limit": 0}', 'PT401'), ('anonymous', null, '{}', 'PT401'), ('anonymous', 'ann', '{}', 'PT403'),
     ('stranger', 'ann', '{}', '42501')) v (kind, member, body, state)
   join pg_temp.known_roles r using (kind),
        pg_temp.post(r.name, member, body::json) p;
+
+-- What takes too long is ended, and said so.
+create policy batches_test_slow on batches.batch as restrictive using (pg_sleep(60)::text is not null);
+set local statement_timeout = '50ms';
+select is(g.answer || ' ' || g.body, '00000 504 {"status":"error","message":"Gateway Timeout","code":"504","data":{"description":"The database did not answer in time."}}',
+  'GET that takes too long is answered with 504, in the API''s words')
+  from pg_temp.get(:'web', 'ann', '{}') g;
+select is(p.answer, 'PT504', 'so is POST') from pg_temp.post(:'web', 'ann', '{}') p;
+set local statement_timeout = 0;
+drop policy batches_test_slow on batches.batch;
 
 --
 -- Many requests of many users on one session: each has its own answer, and leaves nothing to the next
@@ -387,14 +430,14 @@ insert into pg_temp.turn values
   (4, false, 'web', 'ann', '{"x-query-string": "limit=0"}', '00000 422 []'),
   (5, false, 'web', null, '{"x-query-string": "limit=1"}', '00000 401 [{"WWW-Authenticate" : "Bearer"}]'),
   (6, false, 'anonymous', null, '{"x-query-string": "limit=1"}', '00000 401 [{"WWW-Authenticate" : "Bearer"}]'),
-  (7, false, 'anonymous', 'bob', '{}', '42501'),
+  (7, false, 'anonymous', 'bob', '{}', '00000 403'),
   (8, false, 'stranger', 'ann', '{}', '42501'),
   (9, true, 'web', 'ann', '{}', '00000 6,5,4,3,2,1 of 6'),
   (10, true, 'web', 'bob', '{"limit": 1}', '00000 6 of 2'),
   (11, true, 'web', 'eve', '{"limit": 1}', '00000  of 0'),
   (12, true, 'web', 'ann', '{"limit": 0}', '2201W'),
-  (13, true, 'web', null, '{}', '28000'),
-  (14, true, 'anonymous', null, '{}', '28000'),
+  (13, true, 'web', null, '{}', 'PT401'),
+  (14, true, 'anonymous', null, '{}', 'PT401'),
   (15, false, 'web', 'bob', '{}', '00000 200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/2"}]');
 create function pg_temp.take(turn pg_temp.turn) returns text language plpgsql as $$
 declare

@@ -47,7 +47,9 @@ $node->safe_psql('postgres', q{
 	create role authenticator login noinherit;
 	grant web_anon, web_user to authenticator;
 	select batches.create_postgrest_api('api', 'web_anon', 'web_user');
-	alter database postgres set batches.trust_jwt_claims = on;
+	alter role authenticator in database postgres set batches.trust_jwt_claims = on;
+	create role reporter login;
+	grant web_user to reporter;
 });
 
 #
@@ -526,6 +528,16 @@ unlike(slurp_file("$directory/gate.log"), qr/\[(warn|error|crit|alert|emerg)\](?
 	'nginx has nothing to complain of');
 ok(!-s "$directory/postgrest.log", 'nor has what stands for PostgREST');
 unlike(slurp_file($node->logfile), qr/ (ERROR|PANIC|WARNING): /, 'nor the database');
+
+# Claims make a user in PostgREST's sessions alone: another role that may become the web role forges none.
+my $forged = q{set role web_user; set request.jwt.claims = '{"sub": "ada"}'; select coalesce(batches.current_user_id(), 'nobody')};
+my $reporter = $node->connstr('postgres') . ' user=reporter';
+is($node->safe_psql('postgres', $forged, connstr => $reporter), 'nobody', 'claims of another role are not trusted');
+is($node->safe_psql('postgres', $forged, connstr => $session), 'ada', "while PostgREST's are");
+
+# A PostgREST that runs learns of the schema.
+like($node->safe_psql('postgres', q{listen pgrst; select batches.create_postgrest_api('api', 'web_anon', 'web_user')}),
+	qr/notification "pgrst" with payload "reload schema"/, 'the schema is announced');
 
 kill 'TERM', -$postgrest;
 waitpid($postgrest, 0);
