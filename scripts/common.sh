@@ -91,7 +91,9 @@ install_missing() {
       "$1" || apt-get -q update || true
       shift
       apt-get -qy --no-install-recommends install "$@"
-      [[ " $* " != *" nginx "* ]] || update-rc.d nginx disable
+      for service in nginx pgbouncer; do
+        [[ " $* " != *" $service "* ]] || update-rc.d "$service" disable
+      done
     ' install "$updated" "${missing[@]}" </dev/null >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
