@@ -38,6 +38,13 @@ create type @extschema@.queue_priority as enum
   ('CRITICAL', 'HIGH', 'MEDIUM', 'LOW', 'FREE');
 comment on type @extschema@.queue_priority is 'Priority of a batch in its device''s queue, most urgent first.';
 
+-- Filters take labels as text[]: that is what drivers send for a list of strings, and
+-- an error about a label can name the parameter. Arrays of the types are taken, too.
+create cast (@extschema@.batch_status[] as text[]) with inout as implicit;
+comment on cast (@extschema@.batch_status[] as text[]) is 'The labels, as filters take them.';
+create cast (@extschema@.queue_priority[] as text[]) with inout as implicit;
+comment on cast (@extschema@.queue_priority[] as text[]) is 'The labels, as filters take them.';
+
 --
 -- The authenticated user
 --
@@ -473,14 +480,14 @@ declare
     project_id uuid[] default null,
     user_id text[] default null,
     device_type text[] default null,
-    status @extschema@.batch_status[] default null,
+    status text[] default null,
     complete boolean default null,
     open boolean default null,
     min_jobs bigint default null,
     max_jobs bigint default null,
     start_date timestamptz default null,
     end_date timestamptz default null,
-    queue_priority @extschema@.queue_priority[] default null,
+    queue_priority text[] default null,
     tag text default null,
     created_after timestamptz default null,
     created_before timestamptz default null$$;

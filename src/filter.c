@@ -5,9 +5,11 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -21,21 +23,26 @@
 #define DEFAULT_DESCENDING true
 #define DEFAULT_LIMIT 100
 
-/* Checks that a value is one of a parameter's labels. */
-static void
-check_label(const Parameter *parameter, const char *value)
+/* No enumeration has more labels. */
+#define MAX_ENUM_LABELS Max(N_BATCH_STATUSES, N_QUEUE_PRIORITIES)
+
+/* Which of a parameter's labels a value is; it must be one. */
+static int
+read_label(const Parameter *parameter, const char *value, int length)
 {
 	StringInfoData allowed;
 
 	for (int i = 0; parameter->labels[i] != NULL; i++)
-		if (strcmp(value, parameter->labels[i]) == 0)
-			return;
+		if (strlen(parameter->labels[i]) == length &&
+			memcmp(value, parameter->labels[i], length) == 0)
+			return i;
 
 	initStringInfo(&allowed);
 	for (int i = 0; parameter->labels[i] != NULL; i++)
 		appendStringInfo(&allowed, "%s%s", i == 0 ? "" : ", ", parameter->labels[i]);
 	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("invalid value for parameter \"%s\": \"%s\"", parameter->name, value),
+					errmsg("invalid value for parameter \"%s\": \"%s\"", parameter->name,
+						   pnstrdup(value, length)),
 					errhint("Allowed values: %s.", allowed.data)));
 }
 
@@ -68,6 +75,35 @@ read_offset(const Parameter *parameter, int64 value)
 	return value;
 }
 
+/* The values of an enumeration that a list of labels has, each once. */
+static ArrayType *
+read_labels(const Parameter *parameter, ArrayType *list)
+{
+	Oid type = extension_type(parameter->enum_type);
+	bool given[MAX_ENUM_LABELS] = {0};
+	Datum values[MAX_ENUM_LABELS];
+	int count = 0;
+	ArrayIterator iterator = array_create_iterator(list, 0, NULL);
+	Datum value;
+	bool isnull;
+
+	while (array_iterate(iterator, &value, &isnull))
+	{
+		text *label = DatumGetTextPP(value);
+		int i = read_label(parameter, VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
+
+		CHECK_FOR_INTERRUPTS();
+		if (given[i])
+			continue;
+		given[i] = true;
+		values[count++] = ObjectIdGetDatum(GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+														   ObjectIdGetDatum(type),
+														   CStringGetDatum(parameter->labels[i])));
+	}
+	array_free_iterator(iterator);
+	return construct_array(values, count, type, sizeof(Oid), true, TYPALIGN_INT);
+}
+
 /* A list filter; an empty list filters nothing. */
 static FilterValue
 read_list(const Parameter *parameter, Datum value)
@@ -81,6 +117,8 @@ read_list(const Parameter *parameter, Datum value)
 				 errmsg("null value in the list of parameter \"%s\"", parameter->name),
 				 errhint("Leave null out of the list; an empty list or no list filters nothing.")));
 	filter.given = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) > 0;
+	if (parameter->type == PARAMETER_TYPE_ENUM)
+		list = read_labels(parameter, list);
 	filter.value = PointerGetDatum(list);
 	return filter;
 }
@@ -142,9 +180,11 @@ set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rul
 		case PARAMETER_ORDER_BY:
 		case PARAMETER_ORDER_BY_DIRECTION:
 		{
-			char *label = TextDatumGetCString(value);
+			text *given = DatumGetTextPP(value);
+			const char *label =
+				parameter
+					->labels[read_label(parameter, VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given))];
 
-			check_label(parameter, label);
 			if (id == PARAMETER_ORDER_BY)
 				request->order_by = find_column(label);
 			else
@@ -218,7 +258,9 @@ bind_argument(Oid function, const char *name, Oid type)
 
 		if (strcmp(parameters[id].name, name) != 0)
 			continue;
-		expected = parameter_type_oid(&parameters[id]);
+		/* Labels of an enumeration are given as text, so that an error can name the parameter. */
+		expected = parameters[id].type == PARAMETER_TYPE_ENUM ? TEXTOID
+															  : parameter_type_oid(&parameters[id]);
 		if (parameters[id].is_list)
 			expected = get_array_type(expected);
 		if (type != expected)

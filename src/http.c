@@ -9,7 +9,6 @@
 #include "compat.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_enum.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -17,7 +16,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "batches.h"
@@ -271,18 +269,13 @@ collect_texts(const char *query, int length, GivenTexts *given)
 
 /* A value as a datum. False if the database cannot hold it. */
 static bool
-make_datum(const Parameter *parameter, QueryText text, const QueryValue *value, Oid enum_type,
-		   Datum *datum)
+make_datum(const Parameter *parameter, QueryText text, const QueryValue *value, Datum *datum)
 {
 	switch (parameter->type)
 	{
 		case PARAMETER_TYPE_LITERAL:
-			*datum = CStringGetTextDatum(parameter->labels[value->as.label]);
-			return true;
 		case PARAMETER_TYPE_ENUM:
-			*datum = ObjectIdGetDatum(
-				GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid, ObjectIdGetDatum(enum_type),
-								CStringGetDatum(parameter->labels[value->as.label])));
+			*datum = CStringGetTextDatum(parameter->labels[value->as.label]);
 			return true;
 		case PARAMETER_TYPE_INTEGER:
 			*datum = Int64GetDatum(value->as.integer);
@@ -318,7 +311,7 @@ make_datum(const Parameter *parameter, QueryText text, const QueryValue *value, 
 }
 
 static Datum
-make_list(const Parameter *parameter, Datum *elements, int count, Oid enum_type)
+make_list(const Parameter *parameter, Datum *elements, int count)
 {
 	switch (parameter->type)
 	{
@@ -326,11 +319,9 @@ make_list(const Parameter *parameter, Datum *elements, int count, Oid enum_type)
 			return PointerGetDatum(
 				construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 		case PARAMETER_TYPE_TEXT:
-			return PointerGetDatum(
-				construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
 		case PARAMETER_TYPE_ENUM:
 			return PointerGetDatum(
-				construct_array(elements, count, enum_type, sizeof(Oid), true, TYPALIGN_INT));
+				construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
 		default:
 			elog(ERROR, "unexpected type of a list: %d", (int) parameter->type);
 	}
@@ -341,8 +332,6 @@ static void
 read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors *errors)
 {
 	const Parameter *parameter = &parameters[id];
-	Oid enum_type =
-		parameter->enum_type != NULL ? extension_type(parameter->enum_type) : InvalidOid;
 	Datum *elements;
 	MemoryContext error_context;
 	int count = 0;
@@ -372,7 +361,7 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 			MemoryContextReset(error_context);
 			valid = false;
 		}
-		else if (valid && make_datum(parameter, text, &value, enum_type, &elements[count]))
+		else if (valid && make_datum(parameter, text, &value, &elements[count]))
 			count++;
 	}
 	MemoryContextDelete(error_context);
@@ -382,8 +371,7 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 		match_nothing(request);
 	else
 		set_parameter(request, id,
-					  parameter->is_list ? make_list(parameter, elements, count, enum_type)
-										 : elements[0],
+					  parameter->is_list ? make_list(parameter, elements, count) : elements[0],
 					  LIMIT_PAGE);
 }
 

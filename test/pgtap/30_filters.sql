@@ -9,7 +9,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(372);
+select plan(412);
 
 --
 -- The batches. Their numbers are in the order of their ids.
@@ -488,6 +488,44 @@ select results_eq(
              '11111111-1111-1111-1111-111111111111', '2025-01-03Z', '2025-02-03Z', 0, '{}', array['experiment-1 ', ''],
              null, null, null, null, '2025-01-02 13:00Z', 'MEDIUM') $$,
   'the list has every column of the document');
+
+--
+-- Lists of labels as drivers send them: 3 and 9 are DONE, 7 is ERROR
+--
+
+create function pg_temp.executed(statement text) returns bigint language plpgsql as $$
+declare
+  answer bigint;
+begin
+  execute statement into answer;
+  return answer;
+end $$;
+create function pg_temp.called(call text) returns text language plpgsql as $$
+declare
+  answer text;
+begin
+  execute 'select batches.' || call into answer;
+  return answer;
+end $$;
+select is(pg_temp.called(format(call, status, priority)), expected, format(call, status, priority))
+  from (values ('count_batches(status => %s, queue_priority => %s)', '2'),
+               ('count_batches(null, null, null, null, null, %s, queue_priority => %s)', '2'),
+               ('batch_facets(status => %s, queue_priority => %s) ->> ''total''', '2'),
+               ('list_batches(status => %s, queue_priority => %s, order_by => ''id'', "limit" => 1)::text ~ ''^.80000000-0''', 'true'),
+               ('explain_batches(status => %s, queue_priority => %s)::text ~ ''"total"": 2''', 'true')) f (call, expected),
+       (values ('''{DONE,ERROR}''', '''{HIGH}'''),
+               ('array[''DONE'', ''ERROR'']', 'array[''HIGH'']'),
+               ('array[''DONE'', ''ERROR'']::varchar[]', 'array[''HIGH'']::varchar(10)[]'),
+               ('array[''DONE'', ''ERROR'']::batches.batch_status[]', '''{HIGH}''::batches.queue_priority[]'),
+               ('array[''DONE''::batches.batch_status, ''ERROR'']', 'array[''HIGH''::batches.queue_priority]'),
+               ('(select array_agg(b.status) from batches.batch b where b.status in (''DONE'', ''ERROR''))', 'array[''HIGH'', ''HIGH'']'),
+               ('''{{DONE},{ERROR}}''', '''{{HIGH}}''')) l (status, priority);
+prepare as_text (text[]) as select batches.count_batches(status => $1);
+prepare as_type (batches.batch_status[]) as select batches.count_batches(status => $1);
+prepare as_unknown as select batches.count_batches(status => $1);
+select is(pg_temp.executed(format('execute %s (%s)', statement, list)), 3::bigint, format('%s of %s is bound', list, statement))
+  from unnest(array['as_text', 'as_type', 'as_unknown']) statement, unnest(array['''{DONE,ERROR}''', 'array[''DONE'', ''ERROR'']']) list
+ where statement <> 'as_type' or list like '''%';
 
 select * from finish();
 rollback;

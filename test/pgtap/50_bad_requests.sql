@@ -9,7 +9,7 @@ set local lc_messages = 'C';
 set local batches.user_id = 'ann';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(259);
+select plan(277);
 
 insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ann');
 insert into batches.batch (project_id, id, device_type, user_id)
@@ -94,6 +94,14 @@ select pg_temp.fails(format('batches.%s(%s => %s)', f, name, value), '22004', ar
                ('user_id', 'array[''ann'', null, ''bob'']'), ('device_type', 'array[null, null]'),
                ('device_type', 'array[''FRESNEL'', null]'), ('status', '''{DONE,null}'''), ('status', '''{null}'''),
                ('queue_priority', '''{null,LOW}'''), ('queue_priority', '''{null}''')) b (name, value);
+select pg_temp.fails(format('batches.%s(%s => %s)', f, name, value), '22023', array[name, bad], enum_range::text[])
+  from unnest(array['list_batches', 'count_batches', 'batch_facets', 'get_all_batches', 'explain_batches']) f,
+       (values ('status', '''{done}''', '"done"', enum_range(null::batches.batch_status)::text[]),
+               ('status', 'array[''DONE'', ''NONE'']', '"NONE"', enum_range(null::batches.batch_status)::text[]),
+               ('status', 'array[''DON'']', '"DON"', enum_range(null::batches.batch_status)::text[]),
+               ('status', 'array['''']', '""', enum_range(null::batches.batch_status)::text[]),
+               ('queue_priority', 'enum_range(null::batches.batch_status)', '"PENDING"', enum_range(null::batches.queue_priority)::text[]),
+               ('queue_priority', '''{URGENT}''', '"URGENT"', enum_range(null::batches.queue_priority)::text[])) b (name, value, bad, enum_range);
 
 --
 -- Values that PostgreSQL itself refuses
@@ -101,8 +109,7 @@ select pg_temp.fails(format('batches.%s(%s => %s)', f, name, value), '22004', ar
 
 select is((pg_temp.failure(format('select batches.%s(%s)', f, arguments))).state, state, f || '(' || arguments || ') is error ' || state)
   from unnest(array['list_batches', 'count_batches', 'batch_facets', 'get_all_batches']) f,
-       (values ('status => ''{done}''', '22P02'), ('status => ''{NONE}''', '22P02'), ('queue_priority => ''{URGENT}''', '22P02'),
-               ('id => ''{no-uuid}''', '22P02'), ('id => ''{""}''', '22P02'), ('project_id => ''{00000000}''', '22P02'),
+       (values ('id => ''{no-uuid}''', '22P02'), ('id => ''{""}''', '22P02'), ('project_id => ''{00000000}''', '22P02'),
                ('open => ''maybe''', '22P02'), ('min_jobs => ''1.5''', '22P02'), ('max_jobs => ''9223372036854775808''', '22003'),
                ('start_date => ''soon''', '22007'), ('end_date => ''2025-02-30Z''', '22008'), ('no_parameter => 1', '42883'))
          v (arguments, state);

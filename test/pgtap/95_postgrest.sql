@@ -205,7 +205,7 @@ with pgrst_source as (
   select pgrst_call.pgrst_scalar
     from (select '{"limit": 1, "status": ["DONE", "ERROR"]}'::json as json_data) pgrst_payload,
          lateral (select "limit", "status" from json_to_record(pgrst_payload.json_data) as _("limit" bigint,
-             "status" batches.batch_status[]) limit 1) pgrst_body,
+             "status" text[]) limit 1) pgrst_body,
          lateral (select "we""ird %s Api"."get_all_batches"("limit" := pgrst_body."limit",
              "status" := pgrst_body."status") pgrst_scalar) pgrst_call)
 select null::bigint as total_result_set, 1 as page_total, coalesce(json_agg(_postgrest_t.pgrst_scalar) -> 0, 'null') as body,
@@ -398,7 +398,7 @@ select is(p.answer, state, format('%s POST of %s is the error %s', kind, body, s
   from (values
     ('web', 'ann', '{"limit": 0}', '2201W'), ('web', 'ann', '{"limit": 101}', '2201W'), ('web', 'ann', '{"offset": -1}', '2201X'),
     ('web', 'ann', '{"order_by": "x"}', '22023'),
-    ('web', 'ann', '{"status": [null]}', '22004'), ('web', 'ann', '{"status": ["x"]}', '22P02'), ('web', 'ann', '{"id": ["x"]}', '22P02'),
+    ('web', 'ann', '{"status": [null]}', '22004'), ('web', 'ann', '{"status": ["x"]}', '22023'), ('web', 'ann', '{"id": ["x"]}', '22P02'),
     ('web', null, '{}', 'PT401'),
     ('web', null, '{"limit": 0}', 'PT401'), ('anonymous', null, '{}', 'PT401'), ('anonymous', 'ann', '{}', 'PT403'),
     ('stranger', 'ann', '{}', '42501')) v (kind, member, body, state)
