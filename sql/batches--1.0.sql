@@ -675,13 +675,9 @@ $help$,
 - `order_by_direction`: `DESC` (default) or `ASC`
 - `offset`: how many batches to skip
 $help$;
-  listing constant regprocedure := (
-    select p.oid from pg_proc p
-     where p.pronamespace = '@extschema@'::regnamespace and p.proname = 'get_all_batches');
-  parameters constant text := pg_get_function_arguments(listing);
-  types constant text := pg_get_function_identity_arguments(listing);
-  arguments constant text := (
-    select string_agg('$' || n, ', ' order by n) from pg_proc p, generate_series(1, p.pronargs) n where p.oid = listing);
+  kept constant name[] := array['get_all_batches', 'list_batches', 'count_batches', 'batch_facets', 'batches'];
+  function record;
+  outdated regprocedure;
 begin
   if schema is null or anonymous_role is null or web_role is null then
     raise exception 'the schema and the roles of the PostgREST API must not be null'
@@ -702,25 +698,73 @@ begin
   -- Another owner could replace what the web role calls.
   if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> current_user::regrole)
      or exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-                 where n.nspname = schema and p.proname in ('get_all_batches', 'batches')
+                 where n.nspname = schema and p.proname = any (kept)
                    and p.proowner <> current_user::regrole) then
     raise exception 'schema "%" or a function in it belongs to another role', schema
       using errcode = 'insufficient_privilege',
             hint = 'Name a new schema, or make the calling role the owner.';
   end if;
 
-  execute format($create$
-    create or replace function %I.get_all_batches(%s) returns json language plpgsql stable as $get_all_batches$
+  for function in
+    select p.proname as name, p.proretset as has_rows, pg_get_function_result(p.oid) as result,
+           -- A limit would cut off rows that PostgREST's own filters and orders have not seen.
+           case when p.proretset
+             then regexp_replace(pg_get_function_arguments(p.oid), '("limit" bigint DEFAULT) \d+', '\1 NULL::bigint')
+             else pg_get_function_arguments(p.oid) end as parameters,
+           pg_get_function_identity_arguments(p.oid) as types,
+           (select string_agg('$' || n, ', ' order by n) from generate_series(1, p.pronargs) n) as arguments,
+           -- Of another version, where arguments or results are others
+           array(
+             select o.oid::regprocedure from pg_proc o join pg_namespace n on n.oid = o.pronamespace
+              where n.nspname = schema and o.proname = p.proname
+                and (o.proargnames, o.proargtypes, o.proallargtypes, o.prorettype)
+                    is distinct from (p.proargnames, p.proargtypes, p.proallargtypes, p.prorettype)) as outdated
+      from pg_proc p
+     where p.pronamespace = '@extschema@'::regnamespace and p.proname = any (kept)
+  loop
+    foreach outdated in array function.outdated loop
+      execute format('drop function %s', outdated);
+    end loop;
+    if function.has_rows then
+      -- In one piece with PostgREST's query, so that no row is kept twice.
+      execute format($create$
+        create or replace function %1$I.%2$I(%3$s) returns %4$s language sql stable rows 100
+        begin atomic
+          select * from @extschema@.%2$I(%5$s) where @extschema@.check_postgrest_request(false);
+        end
+        $create$, schema, function.name, function.parameters, function.result, function.arguments);
+    else
+      execute format($create$
+        create or replace function %1$I.%2$I(%3$s) returns %4$s language plpgsql stable as $body$
 begin
-  perform @extschema@.check_postgrest_request(true);
-  return @extschema@.get_all_batches(%s);
+  perform @extschema@.check_postgrest_request(%6$L);
+  return @extschema@.%2$I(%5$s);
 exception
   when query_canceled then
     raise exception 'Gateway Timeout'
       using errcode = 'PT504', detail = 'The database did not answer in time.';
 end
-$get_all_batches$
-    $create$, schema, parameters, arguments);
+$body$
+        $create$, schema, function.name, function.parameters, function.result, function.arguments,
+        function.name = 'get_all_batches');
+    end if;
+    execute format('comment on function %I.%I(%s) is %L', schema, function.name, function.types,
+      case function.name
+        when 'get_all_batches' then $comment$Get All Batches
+A page of the user's batches with job counts by status, and the total, as the endpoint's document. POST the parameters as a JSON object.$comment$
+        when 'list_batches' then $comment$Batches as rows
+All of the user's batches that match, or a page of them. Narrow them by these parameters, which indexes serve; what PostgREST filters, orders and counts itself, it does on all rows that are left.$comment$
+        when 'count_batches' then $comment$Number of batches
+How many of the user's batches match, exactly.$comment$
+        when 'batch_facets' then $comment$Batches by value
+How many of the user's batches match, in all and by status, open or not, device, queue priority and project.$comment$
+      end || E' A list is an array. All parameters may be left out; they are joined by AND, and dates are inclusive.\n\n'
+      || filters || case when function.name in ('get_all_batches', 'list_batches') then page else '' end
+      || case function.name
+           when 'get_all_batches' then '- `limit`: 1 to 100, default 100'
+           when 'list_batches' then '- `limit`: at most so many batches; by default all'
+           else '' end);
+  end loop;
   execute format(
     'create or replace function %I.batches() returns json language sql stable
      return @extschema@.postgrest_get_all_batches()', schema);
@@ -729,27 +773,29 @@ $get_all_batches$
   if obj_description((select oid from pg_namespace where nspname = schema), 'pg_namespace') is null then
     execute format('comment on schema %I is %L', schema,
 $comment$Batches
-Batches of jobs that run on quantum devices, of the projects of the authenticated user. To read them as JSON documents:
+Batches of jobs that run on quantum devices, of the projects of the authenticated user. As JSON documents:
 
 - `GET /rpc/batches` is the endpoint Get All Batches itself. The query string comes in the header `X-Query-String`, which a reverse proxy sets.
-- `POST /rpc/get_all_batches` answers with the same document; the parameters are a JSON object.$comment$);
-  end if;
-  execute format('comment on function %I.get_all_batches(%s) is %L', schema, types,
-$comment$Get All Batches
-A page of the user's batches with job counts by status, and the total. POST the parameters as a JSON object, in which a list is an array. All may be left out; they are joined by AND, and dates are inclusive.
+- `POST /rpc/get_all_batches` answers with the same document; the parameters are a JSON object.
 
-$comment$ || filters || page || $comment$- `limit`: 1 to 100, default 100$comment$);
+As rows and numbers, by GET or POST:
+
+- `/rpc/list_batches`: the batches, all or a page
+- `/rpc/count_batches`: how many there are
+- `/rpc/batch_facets`: how many, by value$comment$);
+  end if;
   execute format('comment on function %I.batches() is %L', schema,
 $comment$Get All Batches, as GET /api/v1/batches answers it
 Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401, 403, 422 or 504 with the API's own body, and the header Content-Range.$comment$);
 
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
-  execute format('grant execute on function %1$I.get_all_batches(%2$s), %1$I.batches() to %3$I, %4$I',
-                 schema, types, anonymous_role, web_role);
+  execute format('grant execute on function %s to %I, %I',
+    (select string_agg(p.oid::regprocedure::text, ', ') from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+      where n.nspname = schema and p.proname = any (kept)), anonymous_role, web_role);
   execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
   -- A PostgREST that runs already learns of it.
   notify pgrst, 'reload schema';
 end
 $create_postgrest_api$;
 comment on function @extschema@.create_postgrest_api(name, name, name) is
-  'Makes a schema for PostgREST to expose, with the functions get_all_batches(...) and batches(), and grants an anonymous and a web role what they need. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';
+  'Makes a schema for PostgREST to expose, with the functions batches(), get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), and grants an anonymous and a web role what they need. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';

@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(141);
+select plan(183);
 
 --
 -- The schema
@@ -58,32 +58,31 @@ exception when invalid_parameter_value then
 end $$;
 create table pg_temp.api_function as
   select p.* from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = :'api';
-select is(array(select proname::text from pg_temp.api_function order by proname collate "C"), array['batches', 'get_all_batches'],
-  'the schema has the two functions');
+select is(array(select proname::text from pg_temp.api_function order by proname collate "C"), array['batch_facets', 'batches', 'count_batches', 'get_all_batches', 'list_batches'],
+  'the schema has the functions of the API');
 select is(array(select relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = :'api'), '{}'::text[],
           'and no table, which PostgREST would expose');
-select is(concat_ws(' ', provolatile, prosecdef, proretset, prorettype::regtype, coalesce(array_length(proconfig, 1), 0)), 's f f json 0',
-          proname || ' is stable, runs with the caller''s rights and settings, and returns a single json')
+select is(concat_ws(' ', provolatile, prosecdef, coalesce(array_length(proconfig, 1), 0), pg_get_function_result(oid)),
+          's f 0 ' || coalesce((select pg_get_function_result(b.oid) from pg_proc b
+                                 where b.pronamespace = 'batches'::regnamespace and b.proname = api_function.proname), 'json'),
+          proname || ' is stable, runs with the caller''s rights and settings, and returns what the extension''s does')
   from pg_temp.api_function order by proname;
-select is(concat_ws(' ', a.name, a.type, a.optional), concat_ws(' ', b.name, b.type, true),
-  'argument ' || b.n || ' of get_all_batches is that of batches.get_all_batches, and optional')
-  from (select n, proargnames[n] as name, proargtypes[n - 1]::regtype as type, n > pronargs - pronargdefaults as optional
-          from pg_temp.api_function, generate_series(1, pronargs) n where proname = 'get_all_batches') a
-  full join (select n, proargnames[n] as name, proargtypes[n - 1]::regtype as type
-               from pg_proc, generate_series(1, pronargs) n where oid = 'batches.get_all_batches'::regproc) b using (n)
- order by n;
-select is(pg_get_function_arguments(oid), pg_get_function_arguments('batches.get_all_batches'::regproc), 'the defaults are the same too')
-  from pg_temp.api_function where proname = 'get_all_batches';
+select is(pg_get_function_arguments(f.oid),
+          case f.proname when 'list_batches' then replace(pg_get_function_arguments(b.oid), 'DEFAULT 100', 'DEFAULT NULL::bigint')
+                         else pg_get_function_arguments(b.oid) end,
+          f.proname || ' has the arguments of the extension''s, all optional' || case f.proname when 'list_batches' then ', and no limit' else '' end)
+  from pg_temp.api_function f join pg_proc b on b.pronamespace = 'batches'::regnamespace and b.proname = f.proname order by f.proname;
+select is(pronargs::int - pronargdefaults, 0, proname || ': every argument is optional') from pg_temp.api_function order by proname;
 select is(pronargs::int, 0, 'batches takes no argument') from pg_temp.api_function where proname = 'batches';
-select matches(obj_description(oid, 'pg_proc'), '^Get All Batches[^\n]*\n\S', proname || ' has a comment of a summary and a description')
+select matches(obj_description(oid, 'pg_proc'), '^[A-Z][A-Za-z, ]*[^\n]*\n\S', proname || ' has a comment of a summary and a description')
   from pg_temp.api_function order by proname;
 
-select matches(obj_description(pg_temp.api_oid(:'api'), 'pg_namespace'), '^Batches\n.*GET /rpc/batches.*POST /rpc/get_all_batches',
+select matches(obj_description(pg_temp.api_oid(:'api'), 'pg_namespace'), '^Batches\n.*GET /rpc/batches.*POST /rpc/get_all_batches.*list_batches.*count_batches.*batch_facets',
   'the schema has a comment of a title and what there is');
 select is_empty(
-  $$ select a.name from pg_temp.api_function, unnest(proargnames) a (name)
-      where proname = 'get_all_batches' and obj_description(oid, 'pg_proc') !~ ('`' || a.name || '`') $$,
-  'the comment of get_all_batches has every parameter');
+  $$ select proname, a.name from pg_temp.api_function, unnest(proargnames[:pronargs]) a (name)
+      where obj_description(oid, 'pg_proc') !~ ('`' || a.name || '`') $$,
+  'the comments have every parameter');
 select is_empty(
   $$ select v.label from pg_temp.api_function, unnest(enum_range(null::batches.batch_status)::text[]
          || enum_range(null::batches.queue_priority)::text[] || pg_temp.orders() || '{ASC,DESC}') v (label)
@@ -118,7 +117,7 @@ select is(has_function_privilege(r.name, f.oid, 'execute'), true, 'the ' || r.ki
 select lives_ok($$ select batches.create_postgrest_api('batches_test_api', 'batches_test_stranger', 'batches_test_stranger') $$,
   'a second schema is made, for a role that is both');
 select is(array(select p.proname::text from pg_proc p where p.pronamespace = 'batches_test_api'::regnamespace order by 1),
-  array['batches', 'get_all_batches'], 'and has the functions too');
+  array['batch_facets', 'batches', 'count_batches', 'get_all_batches', 'list_batches'], 'and has the functions too');
 select bag_eq(format('select * from pg_temp.api_state(%L) s where s !~ ''^(batches|batch|batch_job_count|batch_total|job|project_member) ''', :'api'),
               'select state from pg_temp.state_once where state !~ ''^(batches|batch|batch_job_count|batch_total|job|project_member) ''',
               'while the first stays as it was');
@@ -128,7 +127,7 @@ select lives_ok(format($$ select batches.create_postgrest_api('batches_test_pres
   'a schema that is there already is used');
 select is(array(select proname || ' ' || has_function_privilege(r.name, p.oid, 'execute') from pg_proc p
                  where p.pronamespace = 'batches_test_present'::regnamespace order by 1),
-                     array['batches ' || may, 'get_all_batches ' || may],
+                     array(select f || ' ' || may from unnest(array['batch_facets', 'batches', 'count_batches', 'get_all_batches', 'list_batches']) f),
           'where functions are not everybody''s, that the ' || kind || ' role may call those of the schema is ' || may)
   from pg_temp.known_roles r join (values ('anonymous', true), ('web', true), ('stranger', false)) v (kind, may) using (kind);
 select throws_ok(format($$ select batches.create_postgrest_api('batches_test_other', 'batches_test_nobody', %L) $$, :'web'), '42704', null,
@@ -137,6 +136,15 @@ select throws_ok(format('select batches.create_postgrest_api(%L, %L, %L)', 'batc
   'role "public" cannot be a role of the PostgREST API', format('%s and %s cannot be the roles: public is everybody', anon, web))
   from (values ('batches_test_stranger', 'public'), ('public', 'batches_test_stranger'), ('public', 'public')) v (anon, web);
 select is((select count(*)::int from pg_namespace where nspname = 'batches_test_other'), 0, 'and leaves no schema');
+create function batches_test_present.count_batches(x int) returns int language sql return x;
+drop function batches_test_present.batch_facets;
+create function batches_test_present.batch_facets(id uuid[] default null) returns json language sql return null::json;
+select lives_ok(format($$ select batches.create_postgrest_api('batches_test_present', %L, %L) $$, :'anonymous', :'web'),
+  'functions of another version are replaced');
+select is((select string_agg(p.proname || ' ' || p.pronargs, ', ' order by p.proname) from pg_proc p
+            where p.pronamespace = 'batches_test_present'::regnamespace),
+          (select string_agg(p.proname || ' ' || p.pronargs, ', ' order by p.proname) from pg_temp.api_function p),
+          'and none is left beside them');
 revoke select on batches.batch, batches.batch_job_count, batches.batch_total, batches.job, batches.project_member from batches_test_stranger;
 revoke usage on schema batches, batches_test_api from batches_test_stranger;
 
@@ -404,6 +412,54 @@ select is(p.answer, state, format('%s POST of %s is the error %s', kind, body, s
     ('stranger', 'ann', '{}', '42501')) v (kind, member, body, state)
   join pg_temp.known_roles r using (kind),
        pg_temp.post(r.name, member, body::json) p;
+
+--
+-- Rows and numbers
+--
+
+-- 150 batches more, the first of which is older than the newest 100; PostgREST's own filters come after the function.
+
+insert into batches.batch (project_id, id, device_type, user_id, created_at)
+select pg_temp.p(9), md5(n::text)::uuid, case n when 1 then 'OLD' else 'NEW' end, 'zoe', '2025-03-01Z'::timestamptz + n * interval '1 hour'
+  from generate_series(1, 150) n;
+insert into batches.project_member values (pg_temp.p(9), 'zoe');
+create function pg_temp.rows_of(as_role text, member text, call text, method text, filter text default '') returns text language sql volatile as $$
+  select concat_ws(' ', r.state, r.body)
+    from pg_temp.request(as_role, pg_temp.claims_of(member), '{}',
+           format('select to_json(array(select _postgrest_t from (select f.* from (select * from %s.%s) f %s) _postgrest_t)) as pgrst_scalar',
+                  pg_temp.quoted(current_setting('pg_temp.api_name')), call, filter), method => method) r
+$$;
+select is(r, '00000 ' || expected, format('%s %s %s of %s', method, call, filter, member))
+  from (values
+    ('ann', 'count_batches()', '', '[{"count_batches":6}]'),
+    ('bob', 'count_batches()', '', '[{"count_batches":2}]'),
+    ('eve', 'count_batches()', '', '[{"count_batches":0}]'),
+    ('ann', 'count_batches(status => ''{DONE}'', open => false)', '', '[{"count_batches":3}]'),
+    ('bob', 'batch_facets(status => ''{ERROR}'')', '', '[{"batch_facets":{"open": {"false": 1}, "total": 1, "status": {"ERROR": 1}, '
+      '"project_id": {"a0000000-0000-0000-0000-000000000002": 1}, "device_type": {"FRESNEL": 1}, "queue_priority": {"MEDIUM": 1}}}]')) v (member, call, filter, expected),
+       unnest(array['GET', 'HEAD', 'POST']) method,
+       pg_temp.rows_of(:'web', member, call, method, filter) r;
+select is((select string_agg(right(b ->> 'id', 1), ',') from json_array_elements(substr(r, 7)::json) b), expected, format('%s %s of %s', call, filter, member))
+  from (values
+    ('ann', 'list_batches()', '', '6,5,4,3,2,1'),
+    ('ann', 'list_batches(status => ''{DONE}'', order_by => ''id'', order_by_direction => ''ASC'')', '', '1,3,5'),
+    ('ann', 'list_batches("limit" => 2, "offset" => 1)', '', '5,4'),
+    ('ann', 'list_batches()', 'where device_type = ''FRESNEL'' and jobs_count > 1 order by jobs_count desc limit 2 offset 1', '5,4'),
+    ('bob', 'list_batches()', 'where project_id <> ''a0000000-0000-0000-0000-000000000002''', null)) v (member, call, filter, expected),
+       pg_temp.rows_of(:'web', member, call, 'GET', filter) r;
+select is((select string_agg(b ->> 'device_type', ',') from json_array_elements(substr(r, 7)::json) b), 'OLD',
+          'what PostgREST filters are all batches, not the newest 100')
+  from pg_temp.rows_of(:'web', 'zoe', 'list_batches()', 'GET', 'where device_type = ''OLD''') r;
+select is(json_array_length(substr(r, 7)::json), 150, 'and it lists all of them')
+  from pg_temp.rows_of(:'web', 'zoe', 'list_batches()', 'POST') r;
+select is(pg_temp.rows_of(r.name, member, call, 'POST'), expected, format('%s of the %s role, %s', call, kind, coalesce(member, 'nobody')))
+  from unnest(array['list_batches()', 'count_batches()', 'batch_facets()', 'list_batches(status => ''{x}'')']) call,
+       (values ('web', null, 'PT401'), ('anonymous', null, 'PT401'), ('anonymous', 'ann', 'PT403'), ('stranger', 'ann', '42501')) v (kind, member, expected)
+  join pg_temp.known_roles r using (kind);
+select is(pg_temp.rows_of(:'web', 'ann', call, 'POST'), '22023', call || ' is an error')
+  from unnest(array['list_batches(status => ''{x}'')', 'count_batches(queue_priority => ''{x}'')']) call;
+delete from batches.project_member where user_id = 'zoe';
+delete from batches.batch where user_id = 'zoe';
 
 -- What takes too long is ended, and said so.
 create policy batches_test_slow on batches.batch as restrictive using (pg_sleep(60)::text is not null);
