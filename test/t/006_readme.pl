@@ -3,8 +3,11 @@
 use strict;
 use warnings;
 
+use Digest::SHA;
 use File::Basename;
 use File::Spec;
+use JSON::PP;
+use MIME::Base64;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -31,6 +34,17 @@ is($stderr, '', 'without a message');
 unlike($stdout, qr/\{"total":0,/, 'every document has batches');
 my @empty = $stdout =~ /\(0 rows\)/g;
 is(scalar @empty, 1, 'every query has rows, but for the check of the counts');
+
+# The token that it mints is one.
+my ($mint) = $readme =~ /^(secret='.*?^TOKEN=[^\n]*\n)/ms;
+my $token = do { local $/; open(my $shell, '-|', 'sh', '-c', $mint . 'printf %s "$TOKEN"') or die; <$shell> };
+my ($secret) = $mint =~ /^secret='(.*)'$/m;
+like($readme, qr/^jwt-secret = "\Q$secret\E"$/m, "the secret of the token is PostgREST's");
+my ($signed, $signature) = $token =~ /^(.*)\.(.*)$/;
+is($signature, Digest::SHA::hmac_sha256_base64($signed, $secret) =~ tr{+/}{-_}r, 'the token is signed');
+my ($header, $claims) = map { decode_json(MIME::Base64::decode_base64(tr{-_}{+/}r)) } split /\./, $signed;
+is("$header->{alg} $claims->{role} $claims->{sub}", 'HS256 batches_web user-1', 'it says who the user is');
+cmp_ok($claims->{exp}, '>', time, 'and is valid');
 
 # The first column of a table of the README, by its heading.
 sub listed
