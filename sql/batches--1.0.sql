@@ -798,4 +798,4 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
 end
 $create_postgrest_api$;
 comment on function @extschema@.create_postgrest_api(name, name, name) is
-  'Makes a schema for PostgREST to expose, with the functions batches(), get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), and grants an anonymous and a web role what they need. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';
+  'Makes a schema for PostgREST to expose, with the functions batches(), get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), and grants an anonymous and a web role what they need. Functions of these names with other arguments or results, as another version has made them, are dropped from it. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';
