@@ -45,7 +45,7 @@ typedef struct GivenTexts
 /* The errors of a request */
 typedef struct Errors
 {
-	StringInfoData json;
+	StringInfoData json; /* the body, behind the room for a text's header */
 	int count;
 } Errors;
 
@@ -239,11 +239,13 @@ add_text(GivenTexts *given, QueryText text)
 	given->texts[given->count] = text;
 }
 
-/* Collects the texts of the parameters that a query string gives. */
+/*
+ * Collects the texts of the parameters that a query string gives, in a buffer of
+ * QUERY_BUFFER_SIZE.
+ */
 static void
-collect_texts(const char *query, int length, GivenTexts *given)
+collect_texts(const char *query, int length, char *buffer, GivenTexts *given)
 {
-	char *buffer = palloc(QUERY_BUFFER_SIZE(length));
 	QueryCursor cursor;
 	QueryText name;
 	QueryText value;
@@ -375,13 +377,15 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 					  LIMIT_PAGE);
 }
 
+/* The body is freed. */
 static Datum
-make_response(FunctionCallInfo fcinfo, int status, const char *headers, Datum body)
+make_response(FunctionCallInfo fcinfo, int status, const char *headers, text *body)
 {
 	static const Oid types[] = {INT4OID, JSONOID, JSONOID};
 	TupleDesc descriptor;
 	Datum values[lengthof(types)];
 	bool isnull[lengthof(types)] = {0};
+	Datum response;
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		ereport(
@@ -391,8 +395,10 @@ make_response(FunctionCallInfo fcinfo, int status, const char *headers, Datum bo
 	check_result_types(fcinfo->flinfo->fn_oid, descriptor, types, lengthof(types));
 	values[0] = Int32GetDatum(status);
 	values[1] = CStringGetTextDatum(headers);
-	values[2] = body;
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, isnull));
+	values[2] = PointerGetDatum(body);
+	response = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, isnull));
+	pfree(body);
+	return response;
 }
 
 /* batches.http_get_all_batches(query_string text, out status integer, out headers json, out body json) */
@@ -403,6 +409,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	GivenTexts given[N_PARAMETERS] = {0};
 	Request request;
 	Errors errors = {.count = 0};
+	char *buffer = NULL;
 	char *content_range;
 	text *document;
 	int64 total;
@@ -411,11 +418,11 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	if (authenticated_user_id() == NULL)
 		return make_response(
 			fcinfo, 401, "{\"WWW-Authenticate\":\"Bearer\"}",
-			CStringGetTextDatum(
-				"{\"status\":\"fail\",\"message\":\"Unauthorized\",\"code\":\"401\","
-				"\"data\":{\"description\":\"There is no authenticated user.\"}}"));
+			cstring_to_text("{\"status\":\"fail\",\"message\":\"Unauthorized\",\"code\":\"401\","
+							"\"data\":{\"description\":\"There is no authenticated user.\"}}"));
 
 	initStringInfo(&errors.json);
+	appendStringInfoSpaces(&errors.json, VARHDRSZ);
 	appendStringInfoString(&errors.json, UNPROCESSABLE_BEGIN);
 	if (!PG_ARGISNULL(0))
 	{
@@ -432,7 +439,10 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 		if (length > MAX_QUERY_LENGTH)
 			append_length_error(&errors);
 		else
-			collect_texts(converted, length, given);
+		{
+			buffer = palloc(QUERY_BUFFER_SIZE(length));
+			collect_texts(converted, length, buffer, given);
+		}
 	}
 	init_request(&request, LIMIT_PAGE);
 	for (int id = 0; id < N_PARAMETERS; id++)
@@ -441,9 +451,11 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	if (errors.count > 0)
 	{
 		appendStringInfoString(&errors.json, UNPROCESSABLE_END);
-		return make_response(
-			fcinfo, 422, "{}",
-			PointerGetDatum(cstring_to_text_with_len(errors.json.data, errors.json.len)));
+		SET_VARSIZE(errors.json.data, errors.json.len);
+		/* The answer is copied more than once from here on. */
+		if (buffer != NULL)
+			pfree(buffer);
+		return make_response(fcinfo, 422, "{}", (text *) errors.json.data);
 	}
 
 	document = render_document(&request, &total, &rows);
@@ -454,5 +466,5 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 						 psprintf("{\"Access-Control-Expose-Headers\":\"Content-Range\","
 								  "\"Content-Range\":\"%s\"}",
 								  content_range),
-						 PointerGetDatum(document));
+						 document);
 }

@@ -164,8 +164,11 @@ normalize_qual(Qual *qual)
 				 compare_values(qual, qual->lower, qual->upper) > 0);
 
 	for (int i = 0; i < qual->nvalues; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		if (is_between(qual, qual->values[i]))
 			qual->values[n++] = qual->values[i];
+	}
 	qual->nvalues = n;
 	qual->has_lower = false;
 	qual->has_upper = false;
@@ -210,7 +213,10 @@ is_member(Qual *qual, Datum value)
 			return is_listed(qual, value);
 		qual->set = uuid_set_create(qual->order.ssup_cxt, qual->nvalues, NULL);
 		for (int i = 0; i < qual->nvalues; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			uuid_set_insert(qual->set, *DatumGetUUIDP(qual->values[i]), &found);
+		}
 	}
 	return uuid_set_lookup(qual->set, *DatumGetUUIDP(value)) != NULL;
 }

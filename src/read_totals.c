@@ -29,6 +29,7 @@
 #include "fetch.h"
 #include "leaf.h"
 #include "read_totals.h"
+#include "scan_sql.h"
 
 /*
  * Whether they can
@@ -225,13 +226,14 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	appendStringInfoString(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA
 								 "." TOTAL_TABLE " t where ");
 	if (devices->given)
-		appendStringInfo(&sql, "t.device_type operator(pg_catalog.=) any ($%d)",
-						 add_query_parameter(&query_parameters, TEXTARRAYOID, devices->value));
+		append_in(&sql, "t.device_type", devices->value, &query_parameters);
 	else
 		appendStringInfo(&sql, "t.device_type is %snull", by_device ? "not " : "");
 	if (projects->given)
-		appendStringInfo(&sql, " and t.project_id operator(pg_catalog.=) any ($%d)",
-						 add_query_parameter(&query_parameters, UUIDARRAYOID, projects->value));
+	{
+		appendStringInfoString(&sql, " and ");
+		append_in(&sql, "t.project_id", projects->value, &query_parameters);
+	}
 	run_query(sql.data, &query_parameters, callback, arg);
 }
 

@@ -52,15 +52,22 @@ column_expression(ColumnId column)
 					batch_columns[column].name);
 }
 
+/*
+ * PostgreSQL hashes and sorts the elements of an array without a look at interrupts, and
+ * in quadratic time where they were chosen for it. Of longer lists it makes a join.
+ */
+#define MOST_IN_ARRAY 1000
+
 /* column = any (list); of one element, column = element, which keeps an index's order */
-static void
+void
 append_in(StringInfo sql, const char *column, Datum value, QueryParameters *query_parameters)
 {
 	ArrayType *list = DatumGetArrayTypeP(value);
 	Oid element_type = ARR_ELEMTYPE(list);
+	int nelements = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list));
 
 	appendStringInfo(sql, "%s operator(pg_catalog.=) ", column);
-	if (ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) == 1)
+	if (nelements == 1)
 	{
 		int16 length;
 		bool byval;
@@ -75,7 +82,7 @@ append_in(StringInfo sql, const char *column, Datum value, QueryParameters *quer
 	}
 	else
 		appendStringInfo(
-			sql, "any ($%d)",
+			sql, nelements > MOST_IN_ARRAY ? "any (select pg_catalog.unnest($%d))" : "any ($%d)",
 			add_query_parameter(query_parameters, get_array_type(element_type), value));
 }
 

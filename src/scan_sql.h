@@ -8,6 +8,8 @@
 #include "plan.h"
 #include "filter.h"
 
+extern void append_in(StringInfo sql, const char *column, Datum value,
+					  QueryParameters *query_parameters);
 extern void scan_sql_page(const Request *request, BatchRowCallback callback, void *arg);
 extern int64 scan_sql_count(const Request *request);
 extern void scan_sql_groups(const Request *request, QueryRowCallback callback, void *arg);

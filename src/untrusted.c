@@ -13,30 +13,42 @@
 
 #include "untrusted.h"
 
+typedef struct Order
+{
+	binaryheap_comparator compare;
+	void *arg;
+} Order;
+
+/* A binaryheap_comparator: a heap cannot be canceled but here. */
+static int
+compare_untrusted(Datum a, Datum b, void *arg)
+{
+	const Order *order = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	return order->compare(a, b, order->arg);
+}
+
 /* Sorts a list in ascending order, in n log n steps whatever its order is. */
 void
 sort_list(Datum *values, int nvalues, binaryheap_comparator compare, void *arg)
 {
+	Order order = {compare, arg};
 	int nsorted = Min(nvalues, 1);
 	binaryheap *heap;
 
-	while (nsorted < nvalues && compare(values[nsorted - 1], values[nsorted], arg) <= 0)
-	{
-		CHECK_FOR_INTERRUPTS();
+	while (nsorted < nvalues &&
+		   compare_untrusted(values[nsorted - 1], values[nsorted], &order) <= 0)
 		nsorted++;
-	}
 	if (nsorted == nvalues)
 		return;
-	heap = binaryheap_allocate(nvalues, compare, arg);
+	heap = binaryheap_allocate(nvalues, compare_untrusted, &order);
 	for (int i = 0; i < nvalues; i++)
 		binaryheap_add_unordered(heap, values[i]);
 	binaryheap_build(heap);
 	/* The first one is the largest. */
 	for (int i = nvalues - 1; i >= 0; i--)
-	{
-		CHECK_FOR_INTERRUPTS();
 		values[i] = binaryheap_remove_first(heap);
-	}
 	binaryheap_free(heap);
 }
 
