@@ -82,7 +82,19 @@ require_table(const char *name)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 						errmsg("table \"%s.%s\" does not exist", BATCHES_SCHEMA, name),
 						errhint("Create the tables: SELECT batches.create_tables().")));
-	return table;
+	switch (get_rel_relkind(table))
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+		case RELKIND_FOREIGN_TABLE:
+		case RELKIND_VIEW:
+		case RELKIND_MATVIEW:
+			return table;
+	}
+	ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					errmsg("\"%s.%s\" is not a table", BATCHES_SCHEMA, name),
+					errhint("Give it another name, and create the tables: SELECT "
+							"batches.create_tables().")));
 }
 
 /* The owner of a table, which need not be open: whose lock might have to be waited for. */

@@ -9,7 +9,7 @@ set local lc_messages = 'C';
 set local batches.user_id = 'ann';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(277);
+select plan(282);
 
 insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ann');
 insert into batches.batch (project_id, id, device_type, user_id)
@@ -257,6 +257,19 @@ set local batches.scan = auto;
 drop table batches.project_member cascade;
 select pg_temp.matches_failure('select batches.count_batches()', '42P01', 'create_tables\(\)',
                                'a user''s count without memberships');
+
+-- Something else by the name of a table
+create sequence batches.project_member;
+select pg_temp.matches_failure('select batches.count_batches()', '42809', 'another name.*create_tables\(\)', 'a sequence for the memberships');
+create type batches.batch_job_count as (jobs_count int);
+select pg_temp.matches_failure('select batches.get_all_batches()', '42809', 'another name.*create_tables\(\)', 'a type for the job counts');
+drop sequence batches.project_member;
+create index project_member on batches.batch (priority);
+select pg_temp.matches_failure('select * from batches.list_batches()', '42809', 'another name.*create_tables\(\)', 'an index for the memberships');
+drop table batches.batch;
+create sequence batches.batch;
+select pg_temp.matches_failure('select batches.count_batches()', '42809', 'another name.*create_tables\(\)', 'a sequence for the batches');
+select pg_temp.matches_failure('select batches.batch_facets()', '42809', 'another name.*create_tables\(\)', 'the same, and facets');
 
 select * from finish();
 rollback;
