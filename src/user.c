@@ -130,7 +130,10 @@ subject_of(const char *claims)
 	return search.subject;
 }
 
-/* The authenticated user, or NULL. */
+/*
+ * The authenticated user, or NULL. A setting of the server's or of the connection's start
+ * may have bytes that are no text of this database: such a user is an error.
+ */
 const char *
 authenticated_user_id(void)
 {
@@ -142,7 +145,10 @@ authenticated_user_id(void)
 
 		user = claims == NULL ? NULL : subject_of(claims);
 	}
-	return user == NULL || user[0] == '\0' ? NULL : user;
+	if (user == NULL || user[0] == '\0')
+		return NULL;
+	(void) pg_verifymbstr(user, (int) strlen(user), false);
+	return user;
 }
 
 /* batches.current_user_id() returns text */

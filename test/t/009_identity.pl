@@ -66,6 +66,16 @@ is(session('application', q{set batches.user_id = 'ada';}), $all,
 is(session('application', q{select batches.current_user_id(); set batches.user_id = 'ada';}), $all,
 	'and after');
 is(session('application', '', q{-c batches.user_id=ada}), $all, 'and by connection options');
+{
+	# The server does not check these bytes.
+	local $ENV{PGOPTIONS} = "-c batches.user_id=ada\xff";
+	foreach my $call ('select batches.current_user_id()', 'select batches.count_batches()',
+		q{select status from batches.http_get_all_batches('')}, 'select count(*) from batches.batch')
+	{
+		my ($code, $stdout, $stderr) = $node->psql('postgres', $call, extra_params => [ '-U', 'application' ]);
+		like("$stdout$stderr", qr/^psql:<stdin>:1: ERROR:  invalid byte sequence for encoding "UTF8": 0xff/, "a user that is no text is refused: $call");
+	}
+}
 is(session('application', q{set batches.user_id = 'ada'; reset batches.user_id;}), $nothing,
 	'a reset user is none');
 is(session('application', q{begin; set local batches.user_id = 'ada'; commit;}), $nothing,
