@@ -27,6 +27,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/itemid.h"
 #include "storage/bufmgr.h"
 #include "access/itup.h"
@@ -300,6 +301,8 @@ direct_open(const char *name, const char *policy, const char **reason)
 	}
 	table = palloc0(sizeof(*table));
 	table->relation = relation;
+	table->hides_statistics =
+		check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED;
 	return table;
 }
 
@@ -335,6 +338,39 @@ direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg)
 		if (!take_index(table, index))
 			index_close(index, NoLock);
 	}
+	direct_hide_statistics(table);
+}
+
+/* Calls a function for the table and each of its open indexes. */
+static void
+for_each_relation(const DirectTable *table, void (*act)(Relation))
+{
+	ListCell *cell;
+
+	for (int i = 0; i < table->nindexes; i++)
+		act(table->indexes[i].relation);
+	foreach (cell, table->others)
+		act(lfirst(cell));
+	act(table->relation);
+}
+
+static void
+hide_statistics(Relation relation)
+{
+	pgstat_unlink_relation(relation);
+	relation->pgstat_enabled = false;
+}
+
+/*
+ * Below row-level security rows are read that the role does not see, and every role can read
+ * what the server's statistics count: then nothing is counted until the table is closed, or
+ * opened once more.
+ */
+void
+direct_hide_statistics(const DirectTable *table)
+{
+	if (table->hides_statistics)
+		for_each_relation(table, hide_statistics);
 }
 
 /* The open index whose first two columns are these, or NULL. */
@@ -348,17 +384,19 @@ direct_key(DirectTable *table, AttrNumber first, AttrNumber second)
 	return NULL;
 }
 
+static void
+close_relation(Relation relation)
+{
+	relation_close(relation, NoLock);
+}
+
 /* The locks stay until the transaction ends, as those of a query. */
 void
 direct_close(DirectTable *table)
 {
-	ListCell *cell;
-
-	for (int i = 0; i < table->nindexes; i++)
-		index_close(table->indexes[i].relation, NoLock);
-	foreach (cell, table->others)
-		index_close(lfirst(cell), NoLock);
-	table_close(table->relation, NoLock);
+	if (table->hides_statistics)
+		for_each_relation(table, pgstat_init_relation);
+	for_each_relation(table, close_relation);
 }
 
 /* Whether the role may select some columns, by its rights on the table or on each of them. */

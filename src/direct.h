@@ -46,7 +46,8 @@ typedef struct DirectTable
 	const AttrNumber *columns; /* by ColumnId, where the table has them */
 	int nindexes;
 	DirectIndex *indexes;
-	List *others; /* open indexes of other kinds */
+	List *others;          /* open indexes of other kinds */
+	bool hides_statistics; /* row-level security applies: what is read is not counted */
 } DirectTable;
 
 /* Whether an index with these columns, of which the first ones are its keys, can serve. */
@@ -55,6 +56,7 @@ typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);
 extern DirectTable *direct_open(const char *name, const char *policy, const char **reason);
 extern void direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg);
+extern void direct_hide_statistics(const DirectTable *table);
 extern DirectIndex *direct_key(DirectTable *table, AttrNumber first, AttrNumber second);
 extern void direct_close(DirectTable *table);
 extern bool direct_may_select(Relation relation, Bitmapset *columns);

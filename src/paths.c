@@ -357,6 +357,9 @@ paths_begin(PathSet *paths, DirectScan *scan, bool for_page)
 	memset(paths, 0, sizeof(*paths));
 	paths->scan = scan;
 	paths->for_page = for_page;
+	for (int i = 0; i < N_SOURCES; i++)
+		if (scan->tables[i] != NULL)
+			direct_hide_statistics(scan->tables[i]);
 	if (for_page)
 		add_merges(scan, paths);
 	add_collections(scan, paths, for_page);

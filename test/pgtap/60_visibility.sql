@@ -23,7 +23,7 @@ set local batches.user_id = '';
 set local row_security = on;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(174);
+select plan(189);
 
 select is(:'early_not_ann'::boolean, true, 'a role without the right cannot set the user before the library is loaded');
 
@@ -449,6 +449,39 @@ select is(pg_temp.seen('batches_test_reader', 'bob'), 'list XX001 count 2 docume
           'where a policy hides job counts and not their batches, a list is an error');
 select is(pg_temp.seen('batches_test_reader', 'bob', 'id => array[pg_temp.b(5)]'), 'list 5 count 1 document 5 of 1', 'but for the other batches');
 drop policy not_six on batches.batch_job_count;
+
+-- What the server counts of the tables and their indexes, which every role can read, does not grow by what is read below
+-- row-level security.
+create function pg_temp.counted() returns numeric language sql as $$
+  select sum(pg_stat_get_xact_numscans(c.oid) + pg_stat_get_xact_tuples_returned(c.oid) + pg_stat_get_xact_tuples_fetched(c.oid)
+             + pg_stat_get_xact_blocks_fetched(c.oid) + pg_stat_get_xact_blocks_hit(c.oid))
+    from pg_class c where c.relnamespace = 'batches'::regnamespace
+$$;
+create function pg_temp.counts_for(reader text, reading text) returns numeric language plpgsql as $$
+declare
+  before numeric := pg_temp.counted();
+begin
+  perform set_config('batches.user_id', 'bob', true), set_config('batches.scan', 'index', true), set_config('role', reader, true);
+  execute 'select ' || reading;
+  perform set_config('role', 'none', true), set_config('batches.user_id', '', true), set_config('batches.scan', 'auto', true);
+  return pg_temp.counted() - before;
+end $$;
+select is(pg_temp.counts_for('batches_test_reader', reading), 0::numeric, 'nothing is counted of ' || reading)
+  from unnest(array['batches.count_batches(tag => ''tag-1'')', 'batches.count_batches(user_id => ''{eve}'')', 'batches.count_batches()',
+                    'batches.count_batches(device_type => ''{FRESNEL}'')', 'batches.count_batches(min_jobs => 1, status => ''{DONE}'')',
+                    'count(*) from batches.list_batches(order_by => ''jobs_count'')', 'count(*) from batches.list_batches(tag => ''tag-5'')',
+                    'batches.get_all_batches(tag => ''tag-2'', "limit" => 1)', 'batches.get_all_batches(user_id => ''{eve}'', "limit" => 1)',
+                    'batches.http_get_all_batches(''tag=tag-1'')']) reading;
+-- Whether totals can tell is asked in between, and opens the table.
+revoke select on batches.batch_total from batches_test_reader;
+select is(pg_temp.counts_for('batches_test_reader', 'batches.get_all_batches(device_type => ''{FRESNEL}'', "limit" => 1)'), 0::numeric,
+          'nor of a total that is counted behind a page');
+grant select on batches.batch_total to batches_test_reader;
+select cmp_ok(pg_temp.counts_for('batches_test_analyst', reading), '>', 0::numeric, 'but for a role that sees all rows: ' || reading)
+  from unnest(array['batches.count_batches(tag => ''tag-1'')', 'batches.get_all_batches(user_id => ''{eve}'', "limit" => 1)']) reading;
+select cmp_ok(pg_temp.counts_for('batches_test_reader', 'count(*) from batches.batch, batches.list_batches()'), '>', 0::numeric,
+              'and what a query reads beside it');
+select cmp_ok(pg_temp.counts_for('batches_test_reader', 'count(*) from batches.batch'), '>', 0::numeric, 'or afterwards');
 
 -- Forced on the owner.
 create role batches_test_owner;
