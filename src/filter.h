@@ -26,6 +26,7 @@ typedef struct Request
 	bool descending;
 	int64 limit; /* or NO_LIMIT */
 	int64 offset;
+	bool is_for_viewer; /* restricted to what the authenticated user sees */
 	/* By ParameterId. A list that is given and empty matches nothing. */
 	FilterValue filters[N_PARAMETERS];
 	/* What id__starts_with means, when given: both ends inclusive. */

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
+#include "estimate.h"
 #include "job_counts.h"
 #include "paths.h"
 
@@ -36,6 +37,14 @@
 #define NEAR_END 16
 /* A merge of fewer key ranges than this is tried before a merge of a whole index. */
 #define FEW_RANGES 16
+/*
+ * Paths by the projects of a viewer have the first turns for themselves where a request
+ * names what other tenants may have, too: up to the first limit in any case, and up to the
+ * last if the viewer sees few rows.
+ */
+#define SIZING_TURN (FIRST_TURN * 4)
+#define LAST_OWN_TURN (FIRST_TURN * 256)
+#define FEW_OWN_ROWS 2000
 
 /* Whether a path by a walk is better than one by another that reads the same rows. */
 static bool
@@ -350,6 +359,67 @@ add_merges(DirectScan *scan, PathSet *paths)
 		merge_prepare(&paths->merges[i]);
 }
 
+/*
+ * The qual on the projects of a viewer, if the request names users, devices or tags, and
+ * how long it takes could tell whether others have them; or NULL.
+ */
+static const Qual *
+find_viewer_projects(const DirectScan *scan)
+{
+	const Qual *projects = NULL;
+	bool has_names = false;
+
+	for (int i = 0; i < scan->nquals && scan->request->is_for_viewer; i++)
+	{
+		const Qual *qual = &scan->quals[i];
+
+		has_names |= qual->type == TEXTOID || qual->has_element;
+		if (qual->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PROJECT_ID])
+			projects = qual;
+	}
+	return has_names ? projects : NULL;
+}
+
+/* Whether a path takes part by now: by its key ranges it reads the viewer's rows, or as many as ids are asked for. */
+static bool
+takes_part(const PathSet *paths, const IndexWalk *walk)
+{
+	return paths->viewer_projects == NULL ||
+		   (walk->list != NULL && (walk->list == paths->viewer_projects || walk->index->is_key));
+}
+
+/* Whether the statistics expect few rows in the projects of the viewer. */
+static bool
+expects_few_rows(const PathSet *paths)
+{
+	for (int i = 0; i < paths->ncollections; i++)
+	{
+		const IndexWalk *walk = &paths->collections[i].walk;
+
+		if (walk->list == paths->viewer_projects)
+			return direct_entries(walk->index) * estimate_share(walk->table, walk->list) <=
+				   FEW_OWN_ROWS;
+	}
+	return false;
+}
+
+/* Lets all paths take part once those by the viewer's projects have proved long. */
+static void
+admit_others(PathSet *paths, int64 work_limit)
+{
+	bool goes_on = false;
+
+	if (paths->viewer_projects == NULL)
+		return;
+	for (int i = 0; i < paths->nmerges; i++)
+		goes_on |= !paths->merges[i].gave_up && takes_part(paths, &paths->merges[i].walk);
+	for (int i = 0; i < paths->ncollections; i++)
+		goes_on |= !paths->collections[i].gave_up && takes_part(paths, &paths->collections[i].walk);
+	if (!goes_on || work_limit > LAST_OWN_TURN ||
+		(work_limit == SIZING_TURN && !expects_few_rows(paths)))
+		paths->viewer_projects = NULL;
+}
+
 /* Finds the paths to a page, or to a count. */
 void
 paths_begin(PathSet *paths, DirectScan *scan, bool for_page)
@@ -364,6 +434,7 @@ paths_begin(PathSet *paths, DirectScan *scan, bool for_page)
 		add_merges(scan, paths);
 	add_collections(scan, paths, for_page);
 	add_tags(scan, paths, for_page);
+	paths->viewer_projects = find_viewer_projects(scan);
 }
 
 /* The least work that any other path than this one, a merge or a collection, has left. */
@@ -373,12 +444,12 @@ least_work_left(const PathSet *paths, const void *path)
 	int64 least = NO_WORK_LIMIT;
 
 	for (int i = 0; i < paths->nmerges; i++)
-		if (&paths->merges[i] != path)
+		if (&paths->merges[i] != path && takes_part(paths, &paths->merges[i].walk))
 			least = Min(least, merge_work_left(&paths->merges[i]));
 	for (int i = 0; i < paths->ncollections; i++)
-		if (&paths->collections[i] != path)
+		if (&paths->collections[i] != path && takes_part(paths, &paths->collections[i].walk))
 			least = Min(least, collect_work_left(&paths->collections[i]));
-	if (paths->tags != NULL && paths->tags != path)
+	if (paths->tags != NULL && paths->tags != path && paths->viewer_projects == NULL)
 		least = Min(least, collect_work_left(paths->tags));
 	return least;
 }
@@ -418,6 +489,8 @@ drop_collections(PathSet *paths)
 	int64 least = NO_WORK_LIMIT;
 	int n = 0;
 
+	if (paths->viewer_projects != NULL)
+		return;
 	for (int i = 0; i < paths->nmerges; i++)
 		if (!paths->merges[i].gave_up)
 			least = Min(least, index_walk_whole_work(&paths->merges[i].walk));
@@ -463,7 +536,8 @@ collection_share(const PathSet *paths, const Collection *collection, int64 work_
 		(collection->expected_work > 0 && collection->expected_work <= work_limit))
 		return work_limit;
 	for (int i = 0; i < paths->nmerges; i++)
-		if (merge_work_left(&paths->merges[i]) <= NEAR_END * work_limit)
+		if (takes_part(paths, &paths->merges[i].walk) &&
+			merge_work_left(&paths->merges[i]) <= NEAR_END * work_limit)
 			return work_limit / PATIENCE;
 	return work_limit;
 }
@@ -494,7 +568,8 @@ advance_merge(PathSet *paths, Merge *merge, int64 work_limit)
 {
 	int64 end = turn_end(paths, merge, merge->walk.work, merge_work_left(merge), work_limit);
 
-	return !merge->gave_up && !is_too_early(&merge->walk, end) && merge_advance(merge, end);
+	return takes_part(paths, &merge->walk) && !merge->gave_up && !is_too_early(&merge->walk, end) &&
+		   merge_advance(merge, end);
 }
 
 /* Goes on with a collection; returns whether it has all. */
@@ -505,7 +580,8 @@ advance_collection(PathSet *paths, Collection *collection, int64 work_limit)
 	int64 left = collect_work_left(collection);
 	bool finishes = is_time_to_finish(paths, collection, left, work_limit);
 
-	if (collection->gave_up || (!finishes && is_too_early(&collection->walk, share)))
+	if (!takes_part(paths, &collection->walk) || collection->gave_up ||
+		(!finishes && is_too_early(&collection->walk, share)))
 		return false;
 	if (!collect_fetches(collection))
 		return collect_entries(
@@ -574,7 +650,7 @@ advance_collections(PathSet *paths, int64 work_limit)
 	for (int i = 0; i < paths->ncollections; i++)
 		if (advance_collection(paths, &paths->collections[i], work_limit))
 			return &paths->collections[i];
-	if (paths->tags != NULL && advance_tags(paths, work_limit))
+	if (paths->tags != NULL && paths->viewer_projects == NULL && advance_tags(paths, work_limit))
 		return paths->tags;
 	return NULL;
 }
@@ -629,6 +705,7 @@ paths_run(PathSet *paths)
 	for (int64 limit = alone ? NO_WORK_LIMIT : FIRST_TURN; goes_on(paths);
 		 limit = Min(limit * 2, NO_WORK_LIMIT))
 	{
+		admit_others(paths, limit);
 		if (limit == ESTIMATING_TURN)
 			for (int i = 0; i < paths->ncollections; i++)
 				collect_estimate(&paths->collections[i]);

@@ -18,7 +18,9 @@ typedef struct PathSet
 	Collection *collections;
 	int ncollections;
 	Collection *tags; /* or NULL */
-	Merge *merge;     /* the winner, or NULL */
+	/* As long as only paths by the viewer's projects take part: the qual on these; or NULL */
+	const Qual *viewer_projects;
+	Merge *merge; /* the winner, or NULL */
 	Collection *collection;
 } PathSet;
 

@@ -154,6 +154,7 @@ restrict_to_viewer(Request *request)
 		visible = intersect_uuids(DatumGetArrayTypeP(projects->value), visible);
 	projects->given = true;
 	projects->value = PointerGetDatum(visible);
+	request->is_for_viewer = true;
 }
 
 /* A QueryRowCallback: a batch, where there are no job counts at all */

@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(41);
+select plan(55);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -148,6 +148,36 @@ set local batches.scan = auto;
 select is(pg_temp.requests('index', null) - :before_index, 4::bigint, 'each request is counted once');
 select is(pg_temp.requests('sql', 'batches.scan is sql') - :before_sql, 1::bigint, 'by its reason');
 select is((select count(*) - count(distinct (engine, reason)) from batches.engine_requests()), 0::bigint, 'a row for each reason');
+
+-- Who sees few batches is not told by the work of a request what others have: their user, tag and device take as much as
+-- those that nobody has.
+insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
+select pg_temp.p(100 + n % 2), md5('others' || n)::uuid, 'THEIRS', case when n % 50 = 0 then 'they' else 'them' end,
+       case when n % 70 = 0 then '{rare-theirs,theirs}' else '{theirs}' end::text[], '2025-02-01Z'::timestamptz + n * interval '1 minute'
+  from generate_series(1, 20000) n;
+insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
+select pg_temp.p(case when n <= 300 then 200 else 201 end), md5('few' || n)::uuid, 'D1', 'u1', '{common}', '2025-02-01Z'::timestamptz + n * interval '9 minutes'
+  from generate_series(1, 1300) n;
+insert into batches.project_member values (pg_temp.p(200), 'hundreds'), (pg_temp.p(201), 'thousand');
+analyze batches.batch, batches.batch_job_count;
+create function pg_temp.work_of(viewer text, request text) returns text language plpgsql as $$
+declare
+  answer text;
+begin
+  perform set_config('batches.user_id', viewer, true);
+  execute format('select concat_ws('' '', path, work, detail) from batches.explain_batches(%s)', request) into answer;
+  perform set_config('batches.user_id', '', true);
+  return answer;
+end $$;
+select is(pg_temp.work_of(viewer, theirs), pg_temp.work_of(viewer, nobodys), viewer || ': what ' || theirs || ' takes is what ' || nobodys || ' does')
+  from unnest(array['hundreds', 'thousand']) viewer,
+       (values ('user_id => ''{them}''', 'user_id => ''{nobody}'''),
+               ('user_id => ''{they}''', 'user_id => ''{nobody}'''),
+               ('tag => ''theirs''', 'tag => ''nothing'''),
+               ('tag => ''rare-theirs''', 'tag => ''nothing'''),
+               ('device_type => ''{THEIRS}'', order_by => ''id''', 'device_type => ''{NONE}'', order_by => ''id'''),
+               ('user_id => ''{they}'', status => ''{PENDING}'', order_by => ''user_id''', 'user_id => ''{none}'', status => ''{PENDING}'', order_by => ''user_id'''),
+               ('tag => ''theirs'', min_jobs => 0, order_by => ''jobs_count''', 'tag => ''nothing'', min_jobs => 0, order_by => ''jobs_count''')) v (theirs, nobodys);
 
 select * from finish();
 rollback;
