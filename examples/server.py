@@ -9,7 +9,8 @@ python3-uvicorn, python3-asyncpg. Start it with
 
 where the role of BATCHES_DSN was granted `set on parameter batches.user_id`, and
 BATCHES_TOKENS maps bearer tokens to users; a real server verifies tokens instead.
-It listens on port 8000 of this machine, or on BATCHES_PORT.
+It listens on port 8000 of this machine, or on BATCHES_PORT. Clients may send as slowly
+as they like: let those of the internet come through a proxy that has a limit.
 """
 
 import asyncio
@@ -46,6 +47,8 @@ async def free_connection(pool):
     try:
         connection = await pool.acquire(timeout=POOL_TIMEOUT)
     except asyncio.TimeoutError:
+        if pool.get_size() - pool.get_idle_size() < pool.get_max_size():
+            raise  # a new connection was not made in time
         raise asyncpg.TooManyConnectionsError("no connection of the pool is free") from None
     try:
         yield connection
@@ -54,7 +57,7 @@ async def free_connection(pool):
 
 
 async def get_all_batches(request):
-    # What is not ASCII should be percent-encoded; if not, it is read as FastAPI does.
+    # Other servers than this one's pass on what is not ASCII: it is read as FastAPI does.
     query_string = request.scope["query_string"].decode("latin-1")
     async with free_connection(request.app.state.pool) as connection:
         async with connection.transaction(readonly=True):
@@ -129,6 +132,7 @@ EXCEPTION_HANDLERS = {
     asyncpg.CrashShutdownError: lost,
     asyncpg.CannotConnectNowError: lost,
     asyncpg.TooManyConnectionsError: full,
+    asyncpg.ProtocolViolationError: full,  # what pgbouncer says then
     asyncpg.QueryCanceledError: late,
     asyncio.TimeoutError: late,
     Exception: failure(500, "The database has failed."),
@@ -152,9 +156,11 @@ class Protocol(H11Protocol):
 
     def send_400_response(self, msg):
         body = error_body(
-            400, f"{msg} Request line and headers may have {MAX_HEAD} bytes at most."
+            400, f"{msg} Or the request line and headers have more than {MAX_HEAD} bytes."
         )
         self.refused = True
+        if self.cycle:
+            self.cycle.disconnected = True  # no other answer follows
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -191,7 +197,7 @@ app.router.redirect_slashes = False
 
 def serve(application):
     port = int(os.environ.get("BATCHES_PORT", 8000))
-    uvicorn.run(application, port=port, http=Protocol, access_log=False)
+    uvicorn.run(application, port=port, http=Protocol, ws="none", access_log=False)
 
 
 if __name__ == "__main__":

@@ -474,15 +474,19 @@ sub send_raw
 }
 foreach my $case ([ 'a query string of 5 MB', 'GET /api/v1/batches?tag=' . 'x' x 5_000_000 . " HTTP/1.1\r\nHost: x\r\n\r\n" ],
 	[ 'a header of 1 MB', "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nX: " . 'x' x 1_000_000 . "\r\n\r\n" ],
-	[ 'what is not HTTP', "batches, please\r\n\r\n" ])
+	[ 'what is not HTTP', "batches, please\r\n\r\n" ],
+	[ 'a body in bad pieces', "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" ])
 {
 	my ($name, $request) = @$case;
 	is_error(send_raw($request), 400, 'Bad Request',
-		'Invalid HTTP request received. Request line and headers may have 524288 bytes at most.', $name);
+		'Invalid HTTP request received. Or the request line and headers have more than 524288 bytes.', $name);
 }
+# uvicorn refuses to change the protocol, or in later versions goes on without.
+my $upgrade = send_raw("GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n");
+like("$upgrade->{status} $upgrade->{headers}{'content-type'}", qr{^(400|401) application/json$}, 'another protocol');
 
 is(waitpid($server, POSIX::WNOHANG), 0, 'the server still runs');
-unlike(slurp_file($log), qr/^ERROR|^Fatal error|Exception in/m, 'without an exception');
+unlike(slurp_file($log), qr/^ERROR|^Fatal error|Exception in|The database has failed/m, 'without an exception');
 unlike(slurp_file($node->logfile), qr/ (ERROR|PANIC|WARNING): /, 'and the database without an error');
 
 #
@@ -562,6 +566,15 @@ $node->safe_psql('postgres', 'alter role batches_app reset statement_timeout');
 $node->safe_psql('postgres', 'revoke select on batches.batch from batches_app');
 is_error(get('', 'ada'), 500, 'Internal Server Error', 'The database has failed.', 'a right that is missing');
 $node->safe_psql('postgres', 'grant select on batches.batch to batches_app');
+
+# A server that answers no new connection is no pool that is full.
+$node->safe_psql('postgres', q{select pg_terminate_backend(pid) from pg_stat_activity where usename = 'batches_app'});
+$node->poll_query_until('postgres', "select count(*) = 0 from pg_stat_activity where usename = 'batches_app'");
+my ($postmaster) = split /\n/, slurp_file($node->data_dir . '/postmaster.pid');
+kill 'STOP', $postmaster;
+$request = get('', 'ada');
+kill 'CONT', $postmaster;
+is_error($request, 504, 'Gateway Timeout', 'The database did not answer in time.', 'a database that hangs');
 
 $node->stop('fast');
 is_error(get('', 'ada'), 502, 'Bad Gateway', $lost, "no database: request $_") foreach 1 .. 2;

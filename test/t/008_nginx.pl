@@ -367,7 +367,8 @@ is_deeply([ @{ $bad->{headers} }{qw(content-range vary)} ], [ undef, undef ], 'a
 # What PostgREST says when it or the database fails, in the API's own words.
 foreach my $case (
 	[ 403, 403, 'Forbidden', "The user's role may not read batches." ],
-	[ 404, 404, 'Not Found', 'There is nothing here but /api/v1/batches.' ],
+	(map { [ $_, 500, 'Internal Server Error', 'The database has failed.' ] } 300, 400, 404, 405, 406, 409, 413, 415, 416, 507),
+	[ 431, 431, 'Request Header Fields Too Large', 'A header is too long.' ],
 	[ 500, 500, 'Internal Server Error', 'The database has failed.' ],
 	[ 502, 502, 'Bad Gateway', 'The server has no connection to the database.' ],
 	[ 503, 502, 'Bad Gateway', 'The server has no connection to the database.' ],
