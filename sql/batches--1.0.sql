@@ -615,14 +615,18 @@ exception
     raise log '%', sqlerrm;
     perform set_config('response.status', '403', true);
     return '{"status":"error","message":"Forbidden","code":"403","data":{"description":"The user''s role may not read batches."}}';
-  when query_canceled then
+  when query_canceled or lock_not_available then
+    -- Of PostgREST's requests this is the only statement: another one is to end.
+    if coalesce(current_setting('request.method', true), '') = '' then
+      raise;
+    end if;
     raise log '%', sqlerrm;
     perform set_config('response.status', '504', true);
     return '{"status":"error","message":"Gateway Timeout","code":"504","data":{"description":"The database did not answer in time."}}';
 end
 $postgrest_get_all_batches$;
 comment on function @extschema@.postgrest_get_all_batches() is
-  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body. Where the role may not read batches the status is 403, and 504 where the statement is canceled.';
+  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body. Where the role may not read batches the status is 403, and 504 where the statement is canceled or a lock is not had in time.';
 
 create function @extschema@.check_postgrest_request(only_post boolean) returns boolean
   language plpgsql stable
@@ -639,8 +643,9 @@ begin
       using errcode = 'PT401',
             detail = 'There is no authenticated user.',
             hint = 'Send a token with the user''s id as "sub".';
-  elsif not has_any_column_privilege('@extschema@.batch', 'select')
-     or not has_any_column_privilege('@extschema@.project_member', 'select') then
+  elsif exists (
+    select from unnest(array['batch', 'batch_job_count', 'batch_total', 'project_member']) name
+     where not has_any_column_privilege(to_regclass(format('@extschema@.%I', name)), 'select')) then
     raise exception 'Forbidden'
       using errcode = 'PT403',
             detail = 'The user''s role may not read batches.',
@@ -716,7 +721,7 @@ begin
            -- Of another version, where arguments or results are others
            array(
              select o.oid::regprocedure from pg_proc o join pg_namespace n on n.oid = o.pronamespace
-              where n.nspname = schema and o.proname = p.proname
+              where n.nspname = schema and o.proname = p.proname and o.prokind = 'f'
                 and (o.proargnames, o.proargtypes, o.proallargtypes, o.prorettype)
                     is distinct from (p.proargnames, p.proargtypes, p.proallargtypes, p.prorettype)) as outdated
       from pg_proc p
@@ -740,7 +745,7 @@ begin
   perform @extschema@.check_postgrest_request(%6$L);
   return @extschema@.%2$I(%5$s);
 exception
-  when query_canceled then
+  when query_canceled or lock_not_available then
     raise exception 'Gateway Timeout'
       using errcode = 'PT504', detail = 'The database did not answer in time.';
 end
@@ -791,7 +796,8 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
   execute format('grant execute on function %s to %I, %I',
     (select string_agg(p.oid::regprocedure::text, ', ') from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-      where n.nspname = schema and p.proname = any (kept)), anonymous_role, web_role);
+      where n.nspname = schema and p.proname = any (kept) and p.prokind = 'f'
+        and (p.pronargs = 0 or p.proname <> 'batches')), anonymous_role, web_role);
   execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
   -- A PostgREST that runs already learns of it.
   notify pgrst, 'reload schema';

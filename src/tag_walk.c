@@ -34,11 +34,15 @@
 #include "tag_walk.h"
 #include "work.h"
 
-/* Setting up so many blocks for their tuples takes as long as passing over an index entry. */
-#define BLOCKS_PER_ENTRY 32
-
 /* Tuples of a page, where they were never counted */
 #define UNKNOWN_DENSITY 20
+
+/* A block of the table, and which of the offsets are its own: up to where those of the next block begin */
+typedef struct TaggedBlock
+{
+	BlockNumber number;
+	uint32 start;
+} TaggedBlock;
 
 struct TagWalk
 {
@@ -50,18 +54,21 @@ struct TagWalk
 	int64 find_work; /* what finding them may take; 0: not asked for */
 
 	/*
-	 * What was found: the offsets of all blocks, one block after the other. A block whose
-	 * offsets the bitmap has lost has a single one, that is invalid.
+	 * What was found: the blocks in order, and their offsets, one block after the other. A
+	 * block whose offsets the bitmap has lost, or that there is no memory for, has a single
+	 * one, that is invalid.
 	 */
 	bool found;
 	bool exact; /* else there are some that may not have the tag */
-	BlockNumber nblocks;
-	BlockNumber nfilled; /* blocks that have some */
-	BlockNumber nlost;   /* of these, those whose offsets are lost */
-	uint32 *starts;      /* where the offsets of a block begin; one more for the end */
+	int64 nblocks;
+	int64 nlost; /* of these, those whose offsets are lost */
+	int64 blocks_size;
+	TaggedBlock *blocks;
+	int64 noffsets;
+	int64 offsets_size;
 	OffsetNumber *offsets;
 
-	BlockNumber block;
+	int64 block; /* in "blocks" */
 	int64 next;
 	/* Of a block whose offsets are lost, all are returned: the last one that was, and the highest */
 	OffsetNumber lost_offset;
@@ -132,10 +139,10 @@ tag_walk_find_work(TagWalk *walk)
 {
 	if (walk->find_work == 0)
 	{
-		BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
-		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tag) * nblocks;
+		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tag) *
+						 RelationGetNumberOfBlocks(walk->table->relation);
 
-		walk->find_work = WORK_DESCENT + ntuples * WORK_TAGGED + nblocks / BLOCKS_PER_ENTRY;
+		walk->find_work = WORK_DESCENT + ntuples * WORK_TAGGED;
 	}
 	return walk->find_work;
 }
@@ -160,18 +167,33 @@ read_index(TagWalk *walk)
 	return bitmap;
 }
 
-/* Makes room for more offsets, if there is memory for them. */
+/* Makes an array larger, if there is memory for that. */
 static bool
-grow_offsets(TagWalk *walk, int64 *size, int64 wanted)
+grow(TagWalk *walk, void **array, int64 *size, int64 wanted, Size element)
 {
 	int64 larger = Max(*size * 2, wanted);
 
-	if (wanted > PG_UINT32_MAX ||
-		!fits_budget(walk->context, sizeof(OffsetNumber) * *size, sizeof(OffsetNumber) * larger))
+	if (!fits_budget(walk->context, element * *size, element * larger))
 		return false;
-	walk->offsets = repalloc_huge(walk->offsets, sizeof(OffsetNumber) * larger);
+	*array = *array == NULL ? palloc_extended(element * larger, MCXT_ALLOC_HUGE)
+							: repalloc_huge(*array, element * larger);
 	*size = larger;
 	return true;
+}
+
+static bool
+has_room_for_blocks(TagWalk *walk, int64 wanted)
+{
+	return wanted <= walk->blocks_size ||
+		   grow(walk, (void **) &walk->blocks, &walk->blocks_size, wanted, sizeof(*walk->blocks));
+}
+
+static bool
+has_room_for_offsets(TagWalk *walk, int64 wanted)
+{
+	return wanted <= walk->offsets_size ||
+		   (wanted <= PG_UINT32_MAX && grow(walk, (void **) &walk->offsets, &walk->offsets_size,
+											wanted, sizeof(*walk->offsets)));
 }
 
 /* Keeps what a bitmap has. Returns false if there is no memory for it. */
@@ -179,44 +201,47 @@ static bool
 keep_bitmap(TagWalk *walk, BitmapIterator *iterator)
 {
 	OffsetNumber offsets[MAX_BITMAP_OFFSETS];
-	int64 size = MAX_BITMAP_OFFSETS;
-	int64 n = 0;
-	BlockNumber filled = 0; /* blocks whose beginning is known */
 	BlockNumber block;
 	int noffsets;
 	bool recheck;
 
 	walk->exact = true;
-	walk->nfilled = 0;
-	walk->nlost = 0;
-	walk->offsets = palloc(sizeof(OffsetNumber) * size);
 	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &recheck))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (block >= walk->nblocks)
-			continue;
 		walk->exact &= !recheck;
-		if (noffsets < 0)
+		if (noffsets < 0 || !has_room_for_offsets(walk, walk->noffsets + noffsets))
 		{
 			walk->exact = false;
 			walk->nlost++;
 			offsets[0] = InvalidOffsetNumber;
 			noffsets = 1;
 		}
-		while (filled <= block)
-		{
-			CHECK_FOR_INTERRUPTS();
-			walk->starts[filled++] = n;
-		}
-		if (n + noffsets > size && !grow_offsets(walk, &size, n + noffsets))
+		/* One more block for the end */
+		if (!has_room_for_offsets(walk, walk->noffsets + noffsets) ||
+			!has_room_for_blocks(walk, walk->nblocks + 2))
 			return false;
-		walk->nfilled++;
-		memcpy(walk->offsets + n, offsets, sizeof(OffsetNumber) * noffsets);
-		n += noffsets;
+		walk->blocks[walk->nblocks].number = block;
+		walk->blocks[walk->nblocks++].start = walk->noffsets;
+		memcpy(walk->offsets + walk->noffsets, offsets, sizeof(OffsetNumber) * noffsets);
+		walk->noffsets += noffsets;
 	}
-	while (filled <= walk->nblocks)
-		walk->starts[filled++] = n;
+	if (!has_room_for_blocks(walk, 1))
+		return false;
+	walk->blocks[walk->nblocks].start = walk->noffsets;
 	return true;
+}
+
+static void
+forget_bitmap(TagWalk *walk)
+{
+	if (walk->blocks != NULL)
+		pfree(walk->blocks);
+	if (walk->offsets != NULL)
+		pfree(walk->offsets);
+	walk->blocks = NULL;
+	walk->offsets = NULL;
+	walk->nblocks = walk->nlost = walk->noffsets = walk->blocks_size = walk->offsets_size = 0;
 }
 
 /*
@@ -226,25 +251,14 @@ keep_bitmap(TagWalk *walk, BitmapIterator *iterator)
 bool
 tag_walk_find(TagWalk *walk)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
-	Size size = sizeof(*walk->starts) * (nblocks + (Size) 1);
-	TIDBitmap *bitmap;
-	BitmapIterator *iterator;
+	TIDBitmap *bitmap = read_index(walk);
+	BitmapIterator *iterator = begin_bitmap(bitmap);
 
-	if (!fits_budget(walk->context, 0, size))
-		return false;
-	walk->nblocks = nblocks;
-	walk->starts = palloc_extended(size, MCXT_ALLOC_HUGE);
-	bitmap = read_index(walk);
-	iterator = begin_bitmap(bitmap);
 	walk->found = keep_bitmap(walk, iterator);
 	end_bitmap(iterator);
 	tbm_free(bitmap);
 	if (!walk->found)
-	{
-		pfree(walk->starts);
-		pfree(walk->offsets);
-	}
+		forget_bitmap(walk);
 	return walk->found;
 }
 
@@ -265,11 +279,22 @@ tag_walk_is_exact(const TagWalk *walk)
 bool
 tag_walk_has(const TagWalk *walk, ItemPointer tid)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	BlockNumber number = ItemPointerGetBlockNumber(tid);
+	int64 low = 0;
+	int64 high = walk->nblocks;
 
-	if (block >= walk->nblocks)
+	while (low < high)
+	{
+		int64 middle = (low + high) / 2;
+
+		if (walk->blocks[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == walk->nblocks || walk->blocks[low].number != number)
 		return false;
-	for (uint32 i = walk->starts[block]; i < walk->starts[block + 1]; i++)
+	for (uint32 i = walk->blocks[low].start; i < walk->blocks[low + 1].start; i++)
 		if (walk->offsets[i] == ItemPointerGetOffsetNumber(tid))
 			return true;
 	return false;
@@ -279,15 +304,14 @@ tag_walk_has(const TagWalk *walk, ItemPointer tid)
 int64
 tag_walk_count(const TagWalk *walk)
 {
-	return (int64) walk->starts[walk->nblocks] - walk->nlost +
-		   (int64) (walk->nlost * page_density(walk));
+	return walk->noffsets - walk->nlost + (int64) (walk->nlost * page_density(walk));
 }
 
 /* On how many blocks they are. */
 BlockNumber
 tag_walk_blocks(const TagWalk *walk)
 {
-	return walk->nfilled;
+	return walk->nblocks;
 }
 
 void
@@ -321,19 +345,19 @@ tag_walk_next(TagWalk *walk, ItemPointer tid)
 		OffsetNumber offset;
 
 		CHECK_FOR_INTERRUPTS();
-		if (walk->next == walk->starts[walk->nblocks])
+		if (walk->next == walk->noffsets)
 			return false;
-		while (walk->starts[walk->block + 1] <= walk->next)
+		while (walk->blocks[walk->block + 1].start <= walk->next)
 			walk->block++;
 		offset = walk->offsets[walk->next++];
 		if (offset != InvalidOffsetNumber)
 		{
-			ItemPointerSet(tid, walk->block, offset);
+			ItemPointerSet(tid, walk->blocks[walk->block].number, offset);
 			return true;
 		}
 		walk->lost_offset = 0;
-		walk->last_offset = find_last_offset(walk, walk->block);
+		walk->last_offset = find_last_offset(walk, walk->blocks[walk->block].number);
 	}
-	ItemPointerSet(tid, walk->block, ++walk->lost_offset);
+	ItemPointerSet(tid, walk->blocks[walk->block].number, ++walk->lost_offset);
 	return true;
 }

@@ -147,7 +147,12 @@ authenticated_user_id(void)
 	}
 	if (user == NULL || user[0] == '\0')
 		return NULL;
-	(void) pg_verifymbstr(user, (int) strlen(user), false);
+	if (!pg_verifymbstr(user, (int) strlen(user), true))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("the authenticated user is no text in the encoding \"%s\"",
+						GetDatabaseEncodingName()),
+				 errhint("Give %s.user_id a value in the database's encoding.", BATCHES_SCHEMA)));
 	return user;
 }
 

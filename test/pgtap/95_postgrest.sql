@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(183);
+select plan(184);
 
 --
 -- The schema
@@ -468,6 +468,15 @@ select is(g.answer || ' ' || g.body, '00000 504 {"status":"error","message":"Gat
   'GET that takes too long is answered with 504, in the API''s words')
   from pg_temp.get(:'web', 'ann', '{}') g;
 select is(p.answer, 'PT504', 'so is POST') from pg_temp.post(:'web', 'ann', '{}') p;
+create function pg_temp.call_beside(schema text, role text) returns text language plpgsql as $$
+begin
+  perform set_config('request.method', '', true), set_config('batches.user_id', 'ann', true), set_config('role', role, true);
+  execute format('select %I.batches()', schema);
+  return 'answered';
+exception when query_canceled then
+  return sqlstate;
+end $$;
+select is(pg_temp.call_beside(:'api', :'web'), '57014', 'but a statement that is none of PostgREST''s is ended');
 set local statement_timeout = 0;
 drop policy batches_test_slow on batches.batch;
 

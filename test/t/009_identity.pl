@@ -73,7 +73,7 @@ is(session('application', '', q{-c batches.user_id=ada}), $all, 'and by connecti
 		q{select status from batches.http_get_all_batches('')}, 'select count(*) from batches.batch')
 	{
 		my ($code, $stdout, $stderr) = $node->psql('postgres', $call, extra_params => [ '-U', 'application' ]);
-		like("$stdout$stderr", qr/^psql:<stdin>:1: ERROR:  invalid byte sequence for encoding "UTF8": 0xff/, "a user that is no text is refused: $call");
+		like("$stdout$stderr", qr/^psql:<stdin>:1: ERROR:  the authenticated user is no text in the encoding "UTF8"/, "a user that is no text is refused: $call");
 	}
 }
 is(session('application', q{set batches.user_id = 'ada'; reset batches.user_id;}), $nothing,
