@@ -34,6 +34,9 @@
 #include "tag_walk.h"
 #include "work.h"
 
+/* A tag that one block in so many has is often asked for: its blocks are found by their numbers. */
+#define DENSE_BLOCKS 32
+
 /* Tuples of a page, where they were never counted */
 #define UNKNOWN_DENSITY 20
 
@@ -67,6 +70,9 @@ struct TagWalk
 	int64 noffsets;
 	int64 offsets_size;
 	OffsetNumber *offsets;
+	/* For each block of the table the first of "blocks" that is not before it; NULL: it is searched for */
+	uint32 *places;
+	BlockNumber nplaces;
 
 	int64 block; /* in "blocks" */
 	int64 next;
@@ -244,6 +250,48 @@ forget_bitmap(TagWalk *walk)
 	walk->nblocks = walk->nlost = walk->noffsets = walk->blocks_size = walk->offsets_size = 0;
 }
 
+/* Makes "places", if the tag is on many blocks and there is memory for it. */
+static void
+place_blocks(TagWalk *walk)
+{
+	BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
+	int64 i = 0;
+
+	if (walk->nblocks < nblocks / DENSE_BLOCKS ||
+		!fits_budget(walk->context, 0, sizeof(*walk->places) * (Size) nblocks))
+		return;
+	walk->places = palloc_extended(sizeof(*walk->places) * (Size) nblocks, MCXT_ALLOC_HUGE);
+	walk->nplaces = nblocks;
+	for (BlockNumber block = 0; block < nblocks; block++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		while (i < walk->nblocks && walk->blocks[i].number < block)
+			i++;
+		walk->places[block] = i;
+	}
+}
+
+/* The first of the blocks found that is not before a block of the table */
+static int64
+find_block(const TagWalk *walk, BlockNumber number)
+{
+	int64 low = 0;
+	int64 high = walk->nblocks;
+
+	if (number < walk->nplaces)
+		return walk->places[number];
+	while (low < high)
+	{
+		int64 middle = (low + high) / 2;
+
+		if (walk->blocks[middle].number < number)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 /*
  * Finds the tuples. What is added to the table later, the snapshot does not see. Returns
  * false if there is no memory for them.
@@ -257,7 +305,9 @@ tag_walk_find(TagWalk *walk)
 	walk->found = keep_bitmap(walk, iterator);
 	end_bitmap(iterator);
 	tbm_free(bitmap);
-	if (!walk->found)
+	if (walk->found)
+		place_blocks(walk);
+	else
 		forget_bitmap(walk);
 	return walk->found;
 }
@@ -280,21 +330,11 @@ bool
 tag_walk_has(const TagWalk *walk, ItemPointer tid)
 {
 	BlockNumber number = ItemPointerGetBlockNumber(tid);
-	int64 low = 0;
-	int64 high = walk->nblocks;
+	int64 block = find_block(walk, number);
 
-	while (low < high)
-	{
-		int64 middle = (low + high) / 2;
-
-		if (walk->blocks[middle].number < number)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == walk->nblocks || walk->blocks[low].number != number)
+	if (block == walk->nblocks || walk->blocks[block].number != number)
 		return false;
-	for (uint32 i = walk->blocks[low].start; i < walk->blocks[low + 1].start; i++)
+	for (uint32 i = walk->blocks[block].start; i < walk->blocks[block + 1].start; i++)
 		if (walk->offsets[i] == ItemPointerGetOffsetNumber(tid))
 			return true;
 	return false;
