@@ -120,6 +120,26 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 	qual->nvalues = n;
 }
 
+/* The elements of a list in order, each once. */
+Datum *
+sorted_list(Datum list, int *count)
+{
+	ArrayType *array = DatumGetArrayTypeP(list);
+	Oid type = ARR_ELEMTYPE(array);
+	Qual qual;
+	Datum *values;
+	int16 length;
+	bool byval;
+	char align;
+
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	deconstruct_array(array, type, length, byval, align, &values, NULL, count);
+	init_qual(&qual, type);
+	restrict_to_list(&qual, values, *count);
+	*count = qual.nvalues;
+	return qual.values;
+}
+
 void
 restrict_to_lower(Qual *qual, Datum lower)
 {

@@ -237,25 +237,6 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	run_query(sql.data, &query_parameters, callback, arg);
 }
 
-/* The elements of a list in order, each once. */
-static Datum *
-sorted_list(const FilterValue *list, Oid type, int *count)
-{
-	Qual qual;
-	Datum *values;
-	ArrayType *array = DatumGetArrayTypeP(list->value);
-	int16 length;
-	bool byval;
-	char align;
-
-	get_typlenbyvalalign(type, &length, &byval, &align);
-	deconstruct_array(array, type, length, byval, align, &values, NULL, count);
-	init_qual(&qual, type);
-	restrict_to_list(&qual, values, *count);
-	*count = qual.nvalues;
-	return qual.values;
-}
-
 /* How many rows are fetched in the order of their places: each page is then looked up once, if projects share it. */
 #define FETCHED_AT_ONCE 1024
 
@@ -385,11 +366,11 @@ sum_by_index(const Request *request, TotalSum *sum)
 	reader.tids = palloc(sizeof(ItemPointerData) * FETCHED_AT_ONCE);
 	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
 	if (projects->given)
-		reader.projects = sorted_list(projects, UUIDOID, &reader.nprojects);
+		reader.projects = sorted_list(projects->value, &reader.nprojects);
 	if (devices->given)
 	{
 		int ndevices;
-		Datum *names = sorted_list(devices, TEXTOID, &ndevices);
+		Datum *names = sorted_list(devices->value, &ndevices);
 
 		for (int i = 0; i < ndevices && reader.nprojects != 0; i++)
 			find_device(&reader, names[i], false);

@@ -18,6 +18,7 @@
 
 #include "batches.h"
 #include "plan.h"
+#include "qual.h"
 #include "scan_sql.h"
 #include "total.h"
 
@@ -52,38 +53,20 @@ column_expression(ColumnId column)
 					batch_columns[column].name);
 }
 
-/*
- * PostgreSQL hashes and sorts the elements of an array without a look at interrupts, and
- * in quadratic time where they were chosen for it. Of longer lists it makes a join.
- */
-#define MOST_IN_ARRAY 1000
-
 /* column = any (list); of one element, column = element, which keeps an index's order */
 void
-append_in(StringInfo sql, const char *column, Datum value, QueryParameters *query_parameters)
+append_in(StringInfo sql, const char *column, Datum list, QueryParameters *query_parameters)
 {
-	ArrayType *list = DatumGetArrayTypeP(value);
-	Oid element_type = ARR_ELEMTYPE(list);
-	int nelements = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list));
+	Oid type = ARR_ELEMTYPE(DatumGetArrayTypeP(list));
+	int count;
+	Datum *values = sorted_list(list, &count);
 
-	appendStringInfo(sql, "%s operator(pg_catalog.=) ", column);
-	if (nelements == 1)
-	{
-		int16 length;
-		bool byval;
-		char align;
-		Datum *elements;
-		int count;
-
-		get_typlenbyvalalign(element_type, &length, &byval, &align);
-		deconstruct_array(list, element_type, length, byval, align, &elements, NULL, &count);
-		appendStringInfo(sql, "$%d",
-						 add_query_parameter(query_parameters, element_type, elements[0]));
-	}
+	if (count == 1)
+		appendStringInfo(sql, "%s operator(pg_catalog.=) $%d", column,
+						 add_query_parameter(query_parameters, type, values[0]));
 	else
-		appendStringInfo(
-			sql, nelements > MOST_IN_ARRAY ? "any (select pg_catalog.unnest($%d))" : "any ($%d)",
-			add_query_parameter(query_parameters, get_array_type(element_type), value));
+		appendStringInfo(sql, "%s operator(pg_catalog.=) any ($%d)", column,
+						 add_query_parameter(query_parameters, get_array_type(type), list));
 }
 
 /*

@@ -8,7 +8,7 @@
 #include "plan.h"
 #include "filter.h"
 
-extern void append_in(StringInfo sql, const char *column, Datum value,
+extern void append_in(StringInfo sql, const char *column, Datum list,
 					  QueryParameters *query_parameters);
 extern void scan_sql_page(const Request *request, BatchRowCallback callback, void *arg);
 extern int64 scan_sql_count(const Request *request);

@@ -116,14 +116,6 @@ SKIP:
 		my ($answer, $seconds) = measure('set batches.scan = index', $call);
 		is($answer, '0 00000', "values of $list that collide");
 		cmp_ok($seconds, '<', $slow, 'are not slow');
-
-		# What PostgreSQL's executor does with them is quadratic, but can be canceled.
-		foreach my $call ($call, "batches.count_batches($list => ids) from colliding")
-		{
-			($answer, $seconds) = measure('set batches.scan = sql; set statement_timeout = 100', $call);
-			like($answer, qr/^(57014|0 00000)$/, 'by SQL they are counted, or canceled');
-			cmp_ok($seconds, '<', $slow, 'in time');
-		}
 	}
 	my ($answer, $seconds) = measure('', 'batches.are_valid_tags(texts), batches.are_valid_tags(texts || texts) from killer');
 	is($answer, 't|f 00000', 'tags are compared');
