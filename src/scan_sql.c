@@ -53,20 +53,31 @@ column_expression(ColumnId column)
 					batch_columns[column].name);
 }
 
-/* column = any (list); of one element, column = element, which keeps an index's order */
+/*
+ * column = any (list); of one element, column = element, which keeps an index's order.
+ * PostgreSQL sorts the elements, too, and may take long for what is not in order.
+ */
 void
 append_in(StringInfo sql, const char *column, Datum list, QueryParameters *query_parameters)
 {
 	Oid type = ARR_ELEMTYPE(DatumGetArrayTypeP(list));
 	int count;
 	Datum *values = sorted_list(list, &count);
+	int16 length;
+	bool byval;
+	char align;
 
+	appendStringInfo(sql, "%s operator(pg_catalog.=) ", column);
 	if (count == 1)
-		appendStringInfo(sql, "%s operator(pg_catalog.=) $%d", column,
-						 add_query_parameter(query_parameters, type, values[0]));
-	else
-		appendStringInfo(sql, "%s operator(pg_catalog.=) any ($%d)", column,
-						 add_query_parameter(query_parameters, get_array_type(type), list));
+	{
+		appendStringInfo(sql, "$%d", add_query_parameter(query_parameters, type, values[0]));
+		return;
+	}
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	appendStringInfo(sql, "any ($%d)",
+					 add_query_parameter(query_parameters, get_array_type(type),
+										 PointerGetDatum(construct_array(values, count, type,
+																		 length, byval, align))));
 }
 
 /*
