@@ -320,20 +320,6 @@ qual_on(DirectScan *scan, ColumnId column)
 	return qual;
 }
 
-static void
-add_list(Qual *qual, ArrayType *list)
-{
-	Datum *values;
-	int nvalues;
-	int16 length;
-	bool byval;
-	char align;
-
-	get_typlenbyvalalign(ARR_ELEMTYPE(list), &length, &byval, &align);
-	deconstruct_array(list, ARR_ELEMTYPE(list), length, byval, align, &values, NULL, &nvalues);
-	restrict_to_list(qual, values, nvalues);
-}
-
 /* A bound on a column of type integer or timestamp. Returns false if no value can meet it. */
 static bool
 add_bound(Qual *qual, const Parameter *parameter, Datum value)
@@ -374,7 +360,7 @@ add_filter(DirectScan *scan, const Parameter *parameter, const FilterValue *filt
 			return true;
 		}
 		case COMPARE_IN:
-			add_list(qual, DatumGetArrayTypeP(filter->value));
+			restrict_to_array(qual, filter->value);
 			return true;
 		case COMPARE_AT_LEAST:
 		case COMPARE_AT_MOST:

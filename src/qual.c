@@ -120,22 +120,30 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 	qual->nvalues = n;
 }
 
-/* The elements of a list in order, each once. */
-Datum *
-sorted_list(Datum list, int *count)
+/* The same by the elements of an array. */
+void
+restrict_to_array(Qual *qual, Datum array)
 {
-	ArrayType *array = DatumGetArrayTypeP(list);
-	Oid type = ARR_ELEMTYPE(array);
-	Qual qual;
+	ArrayType *list = DatumGetArrayTypeP(array);
 	Datum *values;
+	int nvalues;
 	int16 length;
 	bool byval;
 	char align;
 
-	get_typlenbyvalalign(type, &length, &byval, &align);
-	deconstruct_array(array, type, length, byval, align, &values, NULL, count);
-	init_qual(&qual, type);
-	restrict_to_list(&qual, values, *count);
+	get_typlenbyvalalign(ARR_ELEMTYPE(list), &length, &byval, &align);
+	deconstruct_array(list, ARR_ELEMTYPE(list), length, byval, align, &values, NULL, &nvalues);
+	restrict_to_list(qual, values, nvalues);
+}
+
+/* The elements of a list in order, each once. */
+Datum *
+sorted_list(Datum list, int *count)
+{
+	Qual qual;
+
+	init_qual(&qual, ARR_ELEMTYPE(DatumGetArrayTypeP(list)));
+	restrict_to_array(&qual, list);
 	*count = qual.nvalues;
 	return qual.values;
 }

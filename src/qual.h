@@ -32,6 +32,7 @@ typedef struct Qual
 } Qual;
 
 extern void init_qual(Qual *qual, Oid type);
+extern void restrict_to_array(Qual *qual, Datum array);
 extern Datum *sorted_list(Datum list, int *count);
 extern void restrict_to_list(Qual *qual, Datum *values, int nvalues);
 extern void restrict_to_lower(Qual *qual, Datum lower);

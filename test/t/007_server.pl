@@ -5,6 +5,7 @@ use warnings;
 
 use File::Basename;
 use File::Spec;
+use FindBin;
 use HTTP::Tiny;
 use IO::Socket::INET;
 use JSON::PP;
@@ -13,6 +14,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes;
+
+use lib $FindBin::RealBin;
+use Answers;
 
 my $python = '/usr/bin/python3';
 if (system("$python -c 'import asyncpg, starlette, uvicorn' 2>/dev/null") != 0 && !$ENV{CI})
@@ -286,15 +290,6 @@ foreach my $authorization (undef, 'Bearer secret-3', 'Bearer', 'Bearer ', 'Basic
 is($http->get("$origin/api/v1/batches")->{headers}{'www-authenticate'}, 'Bearer', 'and says how to be authorized');
 is($http->get("$origin/api/v1/batches?limit=0")->{status}, 401, '401 goes before 422');
 
-# Whether a response is an error as the API words it.
-sub is_error
-{
-	my ($response, $status, $message, $description, $name) = @_;
-	is( "$response->{status} $response->{headers}{'content-type'} $response->{content}",
-		qq($status application/json {"status":"error","message":"$message","code":"$status",)
-		  . qq("data":{"description":"$description"}}),
-		$name);
-}
 foreach my $method (qw(POST PUT DELETE OPTIONS))
 {
 	my $response = $http->request($method, "$origin/api/v1/batches", { content => '{}' });
@@ -458,31 +453,17 @@ my %backends = map { $_->[0] => 1 } @$users;
 is(scalar keys %backends, 8, 'the pool has eight connections');
 is_deeply([ map { $_->[1] } @$users ], [ (undef) x 8 ], 'and none of them has a user left');
 
-# What the client sends, byte for byte; returns the response.
-sub send_raw
-{
-	my ($request) = @_;
-	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!";
-	binmode($socket);
-	print $socket $request;
-	local $/;
-	my ($head, $content) = split /\r\n\r\n/, <$socket> // '', 2;
-	my ($line, @headers) = split /\r\n/, $head;
-	return {
-		status => $line =~ m{^HTTP/1\.1 (\d+) }, content => $content,
-		headers => { map { my ($name, $value) = split /: /, $_, 2; (lc $name => $value) } @headers } };
-}
 foreach my $case ([ 'a query string of 5 MB', 'GET /api/v1/batches?tag=' . 'x' x 5_000_000 . " HTTP/1.1\r\nHost: x\r\n\r\n" ],
 	[ 'a header of 1 MB', "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nX: " . 'x' x 1_000_000 . "\r\n\r\n" ],
 	[ 'what is not HTTP', "batches, please\r\n\r\n" ],
 	[ 'a body in bad pieces', "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" ])
 {
 	my ($name, $request) = @$case;
-	is_error(send_raw($request), 400, 'Bad Request',
+	is_error(send_raw($port, $request), 400, 'Bad Request',
 		'Invalid HTTP request received. Or the request line and headers have more than 524288 bytes.', $name);
 }
 # uvicorn refuses to change the protocol, or in later versions goes on without.
-my $upgrade = send_raw("GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n");
+my $upgrade = send_raw($port, "GET /api/v1/batches HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n");
 like("$upgrade->{status} $upgrade->{headers}{'content-type'}", qr{^(400|401) application/json$}, 'another protocol');
 
 is(waitpid($server, POSIX::WNOHANG), 0, 'the server still runs');

@@ -7,6 +7,7 @@ use warnings;
 use Fcntl;
 use File::Basename;
 use File::Spec;
+use FindBin;
 use HTTP::Tiny;
 use IO::Socket::INET;
 use IPC::Open2;
@@ -16,6 +17,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes;
+
+use lib $FindBin::RealBin;
+use Answers;
 
 my ($nginx) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin';
 plan skip_all => 'nginx is not installed' if !$nginx && !$ENV{CI};
@@ -267,31 +271,6 @@ sub get
 	return $http->get("$endpoint$query", { headers => \%headers });
 }
 
-# Whether a response is an error as the API words it.
-sub is_error
-{
-	my ($response, $status, $message, $description, $name) = @_;
-	is( "$response->{status} $response->{headers}{'content-type'} $response->{content}",
-		qq($status application/json {"status":"error","message":"$message","code":"$status",)
-		  . qq("data":{"description":"$description"}}),
-		$name);
-}
-
-# The response to a request as it is, whatever bytes it has.
-sub send_raw
-{
-	my ($request) = @_;
-	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die "connect: $!";
-	binmode($socket);
-	print $socket $request;
-	local $/;
-	my ($head, $content) = split /\r\n\r\n/, <$socket> // '', 2;
-	my ($line, @headers) = split /\r\n/, $head;
-	return {
-		status => $line =~ m{^HTTP/1\.1 (\d+) }, content => $content,
-		headers => { map { my ($name, $value) = split /: /, $_, 2; (lc $name => $value) } @headers } };
-}
-
 # The first line that a request gets.
 sub get_raw
 {
@@ -472,7 +451,7 @@ foreach my $case (
 	[ "GET /api/v1/batches HTTP/3.0\r\n\r\n", 505, 'HTTP Version Not Supported', 'The version of HTTP is not supported.', 'another HTTP' ])
 {
 	my ($request, @expected) = @$case;
-	is_error(send_raw($request), @expected);
+	is_error(send_raw($port, $request), @expected);
 }
 is_deeply([ reached() ], [], 'none of which has reached PostgREST');
 
