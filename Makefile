@@ -10,6 +10,7 @@ OBJS = \
 	src/count_batches.o \
 	src/count_jobs.o \
 	src/counts.o \
+	src/cursor.o \
 	src/derived.o \
 	src/direct.o \
 	src/direct_scan.o \

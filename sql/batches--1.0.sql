@@ -189,6 +189,8 @@ begin
   create index batch_status_idx on @extschema@.batch (status, id) include (project_id, created_at);
   create index batch_user_id_idx on @extschema@.batch (user_id, id) include (project_id, created_at);
   create index batch_tags_idx on @extschema@.batch using gin (tags);
+  -- Retries. Without included columns, all the batches that are none take a byte each.
+  create index batch_parent_id_idx on @extschema@.batch (parent_id);
   -- The keys come last. While the table is small all its indexes cost the same, and
   -- of these the planner takes the newest; a foreign key keeps such a plan for as
   -- long as a bulk load lasts.
@@ -495,7 +497,20 @@ declare
     order_by text default 'created_at',
     order_by_direction text default 'DESC',
     "limit" bigint default 100,
-    "offset" bigint default 0$$;
+    "offset" bigint default null$$;
+  more_filters constant text := $$,
+    parent_id uuid[] default null,
+    updated_after timestamptz default null,
+    updated_before timestamptz default null,
+    tags_any text[] default null,
+    tags_all text[] default null,
+    exclude_status text[] default null,
+    exclude_device_type text[] default null$$;
+  listing constant text := filters || page || more_filters || $$,
+    after text default null,
+    omit text[] default null$$;
+  document constant text := listing || $$,
+    total text default 'exact'$$;
 begin
   execute format($create$
     create function @extschema@.list_batches(%s)
@@ -522,28 +537,34 @@ begin
         queue_priority @extschema@.queue_priority)
       language c stable parallel restricted cost 1000 rows 100
       as 'MODULE_PATHNAME', 'batches_list_batches'
-    $create$, filters || page);
+    $create$, listing);
   execute format($create$
     create function @extschema@.count_batches(%s) returns bigint
       language c stable parallel restricted cost 1000
       as 'MODULE_PATHNAME', 'batches_count_batches'
-    $create$, filters);
+    $create$, filters || more_filters);
+  execute format($create$
+    create function @extschema@.next_cursor(last_id uuid, %s,
+        order_by text default 'created_at', order_by_direction text default 'DESC') returns text
+      language c stable parallel restricted cost 1000
+      as 'MODULE_PATHNAME', 'batches_next_cursor'
+    $create$, filters || more_filters);
   execute format($create$
     create function @extschema@.batch_facets(%s) returns jsonb
       language c stable parallel restricted cost 1000
       as 'MODULE_PATHNAME', 'batches_batch_facets'
-    $create$, filters);
+    $create$, filters || more_filters);
   execute format($create$
     create function @extschema@.explain_batches(%s,
         out engine text, out reason text, out path text, out work bigint, out detail jsonb)
       language c stable parallel restricted cost 2000
       as 'MODULE_PATHNAME', 'batches_explain_batches'
-    $create$, filters || page);
+    $create$, document);
   execute format($create$
     create function @extschema@.batches_document(%s) returns json
       language c stable parallel restricted cost 1000
       as 'MODULE_PATHNAME', 'batches_document'
-    $create$, filters || page);
+    $create$, document);
   execute format($create$
     create function @extschema@.get_all_batches(%s) returns json
       language plpgsql stable parallel restricted cost 2000
@@ -552,7 +573,7 @@ begin
   return @extschema@.batches_document(%s);
 end
 $get_all_batches$
-    $create$, filters || page,
+    $create$, document,
     (select pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ')
        from pg_catalog.pg_proc p, pg_catalog.unnest(p.proargnames) name
       where p.pronamespace = '@extschema@'::pg_catalog.regnamespace and p.proname = 'batches_document'));
@@ -560,9 +581,11 @@ end
 $listing$;
 
 comment on function @extschema@.list_batches is
-  'A page of batches, one row each, filtered, ordered and paginated by the arguments; "limit" => null returns all. Dates are inclusive. A bad value is an error 22023, 22004, 2201W or 2201X.';
+  'A page of batches, one row each, filtered, ordered and paginated by the arguments; "limit" => null returns all. Dates are inclusive. A page begins behind "offset" rows, or behind the cursor "after"; columns that "omit" lists are null. A bad value is an error 22023, 22004, 2201W or 2201X.';
 comment on function @extschema@.count_batches is
   'The exact number of batches that match the filters. A null in a list is an error 22004.';
+comment on function @extschema@.next_cursor is
+  'The cursor behind a batch in the listing with these filters and this order, for "after" of the next page of list_batches() with the same; null if there is no such batch. Errors as of list_batches().';
 comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
 comment on function @extschema@.explain_batches is
@@ -570,7 +593,7 @@ comment on function @extschema@.explain_batches is
 comment on function @extschema@.batches_document is
   'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
 comment on function @extschema@.get_all_batches is
-  'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';
+  'A page of the authenticated user''s batches as the API''s JSON document. "limit" is 1 to 100. With a cursor, "after", the pagination has "next" for the one of the next page. total => ''none'' counts nothing; "omit" lists keys to leave out. Without a user an error 28000, for a bad value an error 22023, 22004, 2201W or 2201X.';
 
 create function @extschema@.engine_requests(out engine text, out reason text, out requests bigint)
   returns setof record
@@ -584,11 +607,12 @@ comment on function @extschema@.engine_requests() is
 --
 
 create function @extschema@.http_get_all_batches(
-    query_string text, out status integer, out headers json, out body json)
+    query_string text, extended boolean default false, if_none_match text default null,
+    out status integer, out headers json, out body json)
   language c stable parallel restricted cost 2000
   as 'MODULE_PATHNAME', 'batches_http_get_all_batches';
 comment on function @extschema@.http_get_all_batches is
-  'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 401 or 422, the headers as a JSON object, and the body. What the request says never raises an error.';
+  'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 401 or 422, the headers as a JSON object, and the body. If "extended", the query string can also give what get_all_batches() takes beyond the endpoint: cursors, more filters, "total" and "omit". What the request says never raises an error.';
 
 --
 -- PostgREST
@@ -673,12 +697,18 @@ declare
 - `start_date`: started then or later
 - `end_date`: ended then or earlier
 - `created_after`, `created_before`: created then, or later or earlier
+- `updated_after`, `updated_before`: the same of the last update
+- `parent_id`: list of batches that these retry
+- `tags_any`, `tags_all`: lists of tags, of which the batch carries one, or all
+- `exclude_status`, `exclude_device_type`: lists of values, of which the batch has none
 $help$,
     (select string_agg(format('`%s`', label), ' ') from unnest(enum_range(null::@extschema@.batch_status)) label),
     (select string_agg(format('`%s`', label), ' ') from unnest(enum_range(null::@extschema@.queue_priority)) label));
   page constant text := $help$- `order_by`: `created_at` (default) `updated_at` `start_datetime` `end_datetime` `id` `status` `open` `complete` `priority` `device_type` `user_id` `project_id` `jobs_count` `queue_priority`
 - `order_by_direction`: `DESC` (default) or `ASC`
 - `offset`: how many batches to skip
+- `after`: instead of `offset`, a cursor: `next` of the last page; empty for the first one
+- `omit`: list of what to leave out: `configuration` `backend_configuration` `webhook` `tags` `jobs_count_per_status`
 $help$;
   kept constant name[] := array['get_all_batches', 'list_batches', 'count_batches', 'batch_facets', 'batches'];
   function record;
@@ -766,7 +796,7 @@ How many of the user's batches match, in all and by status, open or not, device,
       end || E' A list is an array. All parameters may be left out; they are joined by AND, and dates are inclusive.\n\n'
       || filters || case when function.name in ('get_all_batches', 'list_batches') then page else '' end
       || case function.name
-           when 'get_all_batches' then '- `limit`: 1 to 100, default 100'
+           when 'get_all_batches' then E'- `limit`: 1 to 100, default 100\n- `total`: `exact` (default), or `none`: nothing is counted'
            when 'list_batches' then '- `limit`: at most so many batches; by default all'
            else '' end);
   end loop;

@@ -56,9 +56,10 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	const SortEntry *last = collection->full ? &collection->sort_entries[scan->wanted - 1] : NULL;
 	SortEntry match;
 
-	/* For most rows behind the page's end, the key alone tells so. */
+	/* For most rows before the page and behind its end, the key alone tells so. */
 	set_sort_key(scan, &match, key, isnull);
-	if (last != NULL && compare_keys(scan, &match, last) > 0)
+	if ((last != NULL && compare_keys(scan, &match, last) > 0) ||
+		(scan->request->after != NULL && compare_keys(scan, &match, &scan->after) < 0))
 		return;
 	id = row_value(&collection->walk, fetched ? &collection->fetch : NULL, COLUMN_ID, &id_isnull);
 	if (id_isnull)
@@ -68,7 +69,7 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 		return;
 	}
 	set_sort_place(&match, id, tid);
-	if (last != NULL && compare_sort_entries(scan, &match, last) >= 0)
+	if ((last != NULL && compare_sort_entries(scan, &match, last) >= 0) || !is_behind(scan, &match))
 		return;
 	if (collection->nsort_entries == collection->sort_entries_size &&
 		collection->nsort_entries / 2 >= scan->wanted)

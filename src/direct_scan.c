@@ -115,7 +115,8 @@ read_row(PageReader *reader, BatchRow *row)
 		Source source = batch_columns[column].is_job_count ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 		int i = scan->columns[source][column] - 1;
 
-		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
+		row->isnull[column] = scan->request->omits[column];
+		if (row->isnull[column] || batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
 			continue;
 		row->values[column] = reader->slots[source]->tts_values[i];
 		row->isnull[column] = reader->slots[source]->tts_isnull[i];
@@ -365,8 +366,22 @@ add_filter(DirectScan *scan, const Parameter *parameter, const FilterValue *filt
 		case COMPARE_AT_LEAST:
 		case COMPARE_AT_MOST:
 			return add_bound(qual, parameter, filter->value);
+		case COMPARE_NOT_IN:
+			exclude_array(qual, filter->value);
+			return true;
 		case COMPARE_HAS:
-			restrict_to_element(qual, filter->value);
+		{
+			Datum tag = filter->value;
+
+			restrict_to_all(
+				qual, PointerGetDatum(construct_array(&tag, 1, TEXTOID, -1, false, TYPALIGN_INT)));
+			return true;
+		}
+		case COMPARE_HAS_ALL:
+			restrict_to_all(qual, filter->value);
+			return true;
+		case COMPARE_HAS_ANY:
+			restrict_to_any(qual, filter->value);
 			return true;
 		case COMPARE_STARTS_WITH:
 			restrict_to_lower(qual, UUIDPGetDatum(&scan->request->first_id));
@@ -418,7 +433,7 @@ add_size_class(DirectScan *scan)
 static void
 add_filters(DirectScan *scan)
 {
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
 	{
 		if (!scan->request->filters[id].given)
 			continue;
@@ -585,6 +600,12 @@ prepare_page(DirectScan *scan)
 	get_typlenbyval(type, &scan->key_length, &scan->key_byval);
 	prepare_order(&scan->key_order, type, request->descending);
 	prepare_order(&scan->id_order, UUIDOID, request->descending);
+	if (request->after != NULL)
+	{
+		scan->after.key = request->after->key;
+		scan->after.isnull = request->after->isnull;
+		scan->after.id = request->after->id;
+	}
 	if (request->limit == NO_LIMIT ||
 		pg_add_s64_overflow(request->offset, request->limit, &scan->wanted))
 		scan->wanted = PG_INT64_MAX;
@@ -678,10 +699,10 @@ direct_scan_may_page(DirectScan *scan)
 	bool may_select;
 
 	for (int i = 0; i < N_COLUMNS; i++)
-		if (!batch_columns[i].is_job_count)
+		if (!batch_columns[i].is_job_count && !scan->request->omits[i])
 			columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
 	may_select = direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
-				 may_select_job_counts(scan, true);
+				 may_select_job_counts(scan, !scan->request->omits[COLUMN_JOBS_COUNT_PER_STATUS]);
 	MemoryContextSwitchTo(previous);
 	return may_select;
 }

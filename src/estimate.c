@@ -26,35 +26,50 @@ find_statistics(DirectTable *table, const Qual *qual)
 						   Int16GetDatum(qual->columns[table->source]), BoolGetDatum(false));
 }
 
-/* The share of the rows that have a tag, at most: one that is not listed is not more frequent than the rarest that is. */
+/*
+ * The share of the rows that have all tags and one of those that are asked for, at most: a tag
+ * that is not listed is not more frequent than the rarest that is.
+ */
 double
-estimate_tag_share(DirectTable *table, const Qual *tag)
+estimate_tag_share(DirectTable *table, Qual *tags)
 {
-	text *wanted = DatumGetTextPP(tag->element);
-	double share = DEFAULT_TAG_SHARE;
-	HeapTuple statistics = find_statistics(table, tag);
+	double rarest = DEFAULT_TAG_SHARE;
+	double all = 1;
+	double any = 0;
+	int nall = tags->nall; /* that are not listed */
+	int nany = tags->nany;
+	HeapTuple statistics = find_statistics(table, tags);
 	AttStatsSlot slot;
 
-	if (!HeapTupleIsValid(statistics))
-		return share;
-	if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_MCELEM, InvalidOid,
-						 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
+	if (HeapTupleIsValid(statistics))
 	{
-		/* Behind the frequencies of the elements are the least and the largest one. */
-		if (slot.nnumbers > slot.nvalues)
-			share = slot.numbers[slot.nvalues];
-		for (int i = 0; i < slot.nvalues; i++)
+		if (get_attstatsslot(&slot, statistics, STATISTIC_KIND_MCELEM, InvalidOid,
+							 ATTSTATSSLOT_VALUES | ATTSTATSSLOT_NUMBERS))
 		{
-			text *common = DatumGetTextPP(slot.values[i]);
-
-			if (VARSIZE_ANY_EXHDR(common) == VARSIZE_ANY_EXHDR(wanted) &&
-				memcmp(VARDATA_ANY(common), VARDATA_ANY(wanted), VARSIZE_ANY_EXHDR(wanted)) == 0)
-				share = slot.numbers[i];
+			/* Behind the frequencies of the elements are the least and the largest one. */
+			if (slot.nnumbers > slot.nvalues)
+				rarest = slot.numbers[slot.nvalues];
+			for (int i = 0; i < slot.nvalues; i++)
+			{
+				if (find_value(tags, tags->all, tags->nall, slot.values[i]) != NULL)
+				{
+					all = Min(all, slot.numbers[i]);
+					nall--;
+				}
+				if (find_value(tags, tags->any, tags->nany, slot.values[i]) != NULL)
+				{
+					any += slot.numbers[i];
+					nany--;
+				}
+			}
+			free_attstatsslot(&slot);
 		}
-		free_attstatsslot(&slot);
+		ReleaseSysCache(statistics);
 	}
-	ReleaseSysCache(statistics);
-	return share;
+	if (nall > 0)
+		all = Min(all, rarest);
+	any += nany * rarest;
+	return tags->nany > 0 ? Min(all, any) : all;
 }
 
 static double

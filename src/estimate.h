@@ -8,7 +8,7 @@
 #include "qual.h"
 #include "direct.h"
 
-extern double estimate_tag_share(DirectTable *table, const Qual *tag);
+extern double estimate_tag_share(DirectTable *table, Qual *tags);
 extern double estimate_share(DirectTable *table, Qual *qual);
 
 #endif /* BATCHES_ESTIMATE_H */

@@ -23,8 +23,8 @@
 #define DEFAULT_DESCENDING true
 #define DEFAULT_LIMIT 100
 
-/* No enumeration has more labels. */
-#define MAX_ENUM_LABELS Max(N_BATCH_STATUSES, N_QUEUE_PRIORITIES)
+/* No parameter that is a list has more labels. */
+#define MAX_LISTED_LABELS Max(N_BATCH_STATUSES, N_QUEUE_PRIORITIES)
 
 /* Which of a parameter's labels a value is; it must be one. */
 static int
@@ -75,14 +75,10 @@ read_offset(const Parameter *parameter, int64 value)
 	return value;
 }
 
-/* The values of an enumeration that a list of labels has, each once. */
-static ArrayType *
-read_labels(const Parameter *parameter, ArrayType *list)
+/* Which of a parameter's labels a list has. */
+static void
+read_labels(const Parameter *parameter, ArrayType *list, bool *given)
 {
-	Oid type = extension_type(parameter->enum_type);
-	bool given[MAX_ENUM_LABELS] = {0};
-	Datum values[MAX_ENUM_LABELS];
-	int count = 0;
 	ArrayIterator iterator = array_create_iterator(list, 0, NULL);
 	Datum value;
 	bool isnull;
@@ -90,21 +86,40 @@ read_labels(const Parameter *parameter, ArrayType *list)
 	while (array_iterate(iterator, &value, &isnull))
 	{
 		text *label = DatumGetTextPP(value);
-		int i = read_label(parameter, VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label));
 
 		CHECK_FOR_INTERRUPTS();
-		if (given[i])
-			continue;
-		given[i] = true;
-		values[count++] = ObjectIdGetDatum(GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
-														   ObjectIdGetDatum(type),
-														   CStringGetDatum(parameter->labels[i])));
+		given[read_label(parameter, VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label))] = true;
 	}
 	array_free_iterator(iterator);
-	return construct_array(values, count, type, sizeof(Oid), true, TYPALIGN_INT);
 }
 
-/* A list filter; an empty list filters nothing. */
+/* The value of an enumeration that has one of its labels. */
+static Datum
+enum_value(const Parameter *parameter, int label)
+{
+	return ObjectIdGetDatum(GetSysCacheOid2(ENUMTYPOIDNAME, Anum_pg_enum_oid,
+											ObjectIdGetDatum(extension_type(parameter->enum_type)),
+											CStringGetDatum(parameter->labels[label])));
+}
+
+/* A list filter on an enumeration, for the values that have some labels */
+static FilterValue
+labels_filter(const Parameter *parameter, const bool *given)
+{
+	Datum values[MAX_LISTED_LABELS];
+	int count = 0;
+
+	for (int i = 0; parameter->labels[i] != NULL; i++)
+		if (given[i])
+			values[count++] = enum_value(parameter, i);
+	return (FilterValue){
+		.given = true,
+		.value = PointerGetDatum(construct_array(
+			values, count, extension_type(parameter->enum_type), sizeof(Oid), true, TYPALIGN_INT)),
+	};
+}
+
+/* A list; an empty one says nothing. */
 static FilterValue
 read_list(const Parameter *parameter, Datum value)
 {
@@ -117,10 +132,60 @@ read_list(const Parameter *parameter, Datum value)
 				 errmsg("null value in the list of parameter \"%s\"", parameter->name),
 				 errhint("Leave null out of the list; an empty list or no list filters nothing.")));
 	filter.given = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) > 0;
-	if (parameter->type == PARAMETER_TYPE_ENUM)
-		list = read_labels(parameter, list);
 	filter.value = PointerGetDatum(list);
 	return filter;
+}
+
+/* Whether an array of an enumeration has a value. */
+static bool
+has_value(ArrayType *array, Datum value)
+{
+	const Oid *values = (const Oid *) ARR_DATA_PTR(array);
+
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+		if (values[i] == DatumGetObjectId(value))
+			return true;
+	return false;
+}
+
+/* Statuses that a batch is not to have leave the others to the filter on the status. */
+static void
+exclude_statuses(Request *request, const Parameter *parameter, const bool *excluded)
+{
+	FilterValue *filter = &request->filters[PARAMETER_STATUS];
+	bool allowed[N_BATCH_STATUSES];
+	ArrayType *statuses = filter->given ? DatumGetArrayTypeP(filter->value) : NULL;
+
+	for (int i = 0; i < N_BATCH_STATUSES; i++)
+		allowed[i] =
+			!excluded[i] && (statuses == NULL || has_value(statuses, enum_value(parameter, i)));
+	*filter = labels_filter(parameter, allowed);
+}
+
+/* Sets a parameter that is a list. */
+static void
+set_list(Request *request, ParameterId id, Datum value)
+{
+	const Parameter *parameter = &parameters[id];
+	FilterValue list = read_list(parameter, value);
+	bool given[MAX_LISTED_LABELS] = {0};
+
+	if (!list.given)
+		return;
+	if (parameter->labels != NULL)
+		read_labels(parameter, DatumGetArrayTypeP(list.value), given);
+	if (id == PARAMETER_OMIT)
+	{
+		for (int i = 0; parameter->labels[i] != NULL; i++)
+			if (given[i])
+				request->omits[find_column(parameter->labels[i])] = true;
+	}
+	else if (id == PARAMETER_EXCLUDE_STATUS)
+		exclude_statuses(request, parameter, given);
+	else if (parameter->type == PARAMETER_TYPE_ENUM)
+		request->filters[id] = labels_filter(parameter, given);
+	else
+		request->filters[id] = list;
 }
 
 /*
@@ -168,12 +233,11 @@ read_id_prefix(Request *request, const char *prefix, int length)
 	}
 }
 
-/* Sets one parameter; the value is not null. */
+/* Sets one parameter, in the order of the parameters; the value is not null. */
 void
 set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule)
 {
 	const Parameter *parameter = &parameters[id];
-	FilterValue *filter = &request->filters[id];
 
 	switch (id)
 	{
@@ -196,7 +260,22 @@ set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rul
 			break;
 		case PARAMETER_OFFSET:
 			request->offset = read_offset(parameter, DatumGetInt64(value));
+			request->has_offset = true;
 			break;
+		case PARAMETER_AFTER:
+			request->cursor = DatumGetTextPP(value);
+			break;
+		case PARAMETER_LAST_ID:
+			request->last_of_page = DatumGetUUIDP(value);
+			break;
+		case PARAMETER_TOTAL:
+		{
+			text *given = DatumGetTextPP(value);
+
+			request->without_total =
+				read_label(parameter, VARDATA_ANY(given), VARSIZE_ANY_EXHDR(given)) != 0;
+			break;
+		}
 		case PARAMETER_ID_STARTS_WITH:
 		{
 			text *prefix = DatumGetTextPP(value);
@@ -206,12 +285,9 @@ set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rul
 		}
 		default:
 			if (parameter->is_list)
-				*filter = read_list(parameter, value);
+				set_list(request, id, value);
 			else
-			{
-				filter->given = true;
-				filter->value = value;
-			}
+				request->filters[id] = (FilterValue){.given = true, .value = value};
 			break;
 	}
 }
@@ -322,7 +398,7 @@ read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 bool
 filters_job_counts(const Request *request)
 {
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
 		if (request->filters[id].given && batch_columns[parameters[id].column].is_job_count)
 			return true;
 	return false;

@@ -19,6 +19,14 @@ typedef struct FilterValue
 	Datum value; /* a list is a one-type array without nulls */
 } FilterValue;
 
+/* A place in the order of a listing: that of a row that has, or had, this key and id */
+typedef struct Place
+{
+	Datum key; /* in the order column */
+	bool isnull;
+	pg_uuid_t id;
+} Place;
+
 /* A validated request. */
 typedef struct Request
 {
@@ -26,9 +34,17 @@ typedef struct Request
 	bool descending;
 	int64 limit; /* or NO_LIMIT */
 	int64 offset;
-	bool is_for_viewer; /* restricted to what the authenticated user sees */
+	bool has_offset;    /* it was given */
+	const text *cursor; /* by which it is paged, instead of the offset; or NULL */
+	/* What the cursor means, once it is read */
+	uint64 filters_digest;
+	const Place *after; /* the page begins behind it; NULL: at the first row */
+	bool without_total; /* which is not asked for */
+	bool omits[N_COLUMNS];
+	const pg_uuid_t *last_of_page; /* the batch whose cursor is asked for; or NULL */
+	bool is_for_viewer;            /* restricted to what the authenticated user sees */
 	/* By ParameterId. A list that is given and empty matches nothing. */
-	FilterValue filters[N_PARAMETERS];
+	FilterValue filters[LAST_FILTER + 1];
 	/* What id__starts_with means, when given: both ends inclusive. */
 	pg_uuid_t first_id;
 	pg_uuid_t last_id;

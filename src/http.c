@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "batches.h"
+#include "cursor.h"
 #include "json.h"
 #include "list.h"
 #include "query.h"
@@ -74,6 +75,7 @@ static const ErrorWords error_words[] = {
 	[QUERY_DATETIME_PARSING] = {"datetime_parsing", "Input should be a valid datetime, ", "error"},
 	[QUERY_DATETIME_FROM_DATE_PARSING] = {"datetime_from_date_parsing",
 										  "Input should be a valid datetime or date, ", "error"},
+	[QUERY_VALUE_ERROR] = {"value_error", "Value error, ", "error"},
 };
 
 /*
@@ -240,11 +242,11 @@ add_text(GivenTexts *given, QueryText text)
 }
 
 /*
- * Collects the texts of the parameters that a query string gives, in a buffer of
- * QUERY_BUFFER_SIZE.
+ * Collects the texts of the parameters that a query string gives, of the endpoint or of
+ * more, in a buffer of QUERY_BUFFER_SIZE.
  */
 static void
-collect_texts(const char *query, int length, char *buffer, GivenTexts *given)
+collect_texts(const char *query, int length, bool extended, char *buffer, GivenTexts *given)
 {
 	QueryCursor cursor;
 	QueryText name;
@@ -253,7 +255,7 @@ collect_texts(const char *query, int length, char *buffer, GivenTexts *given)
 	begin_query(&cursor, query, length, buffer);
 	while (next_query_pair(&cursor, &name, &value))
 	{
-		const Parameter *parameter = parameter_named(name);
+		const Parameter *parameter = parameter_named(name, extended);
 		GivenTexts *texts;
 
 		CHECK_FOR_INTERRUPTS();
@@ -329,6 +331,21 @@ make_list(const Parameter *parameter, Datum *elements, int count)
 	}
 }
 
+/* Reads the cursor, behind the parameters that it has to fit, or appends its error. */
+static void
+read_after(Request *request, QueryText sent, const Datum *value, Errors *errors)
+{
+	QueryValue error = {.reason = "not a cursor"};
+
+	if (value != NULL)
+	{
+		request->cursor = DatumGetTextPP(*value);
+		error.reason = read_cursor(request, errors->count == 0);
+	}
+	if (error.reason != NULL)
+		append_error(errors, &parameters[PARAMETER_AFTER], 0, sent, QUERY_VALUE_ERROR, &error);
+}
+
 /* Reads one parameter into the request, or appends its errors. */
 static void
 read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors *errors)
@@ -369,7 +386,9 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 	MemoryContextDelete(error_context);
 	if (!valid)
 		return;
-	if (count == 0)
+	if (id == PARAMETER_AFTER)
+		read_after(request, given->texts[0], count > 0 ? elements : NULL, errors);
+	else if (count == 0)
 		match_nothing(request);
 	else
 		set_parameter(request, id,
@@ -401,7 +420,10 @@ make_response(FunctionCallInfo fcinfo, int status, const char *headers, text *bo
 	return response;
 }
 
-/* batches.http_get_all_batches(query_string text, out status integer, out headers json, out body json) */
+/*
+ * batches.http_get_all_batches(query_string text, extended boolean, if_none_match text,
+ *								out status integer, out headers json, out body json)
+ */
 PG_FUNCTION_INFO_V1(batches_http_get_all_batches);
 Datum
 batches_http_get_all_batches(PG_FUNCTION_ARGS)
@@ -410,7 +432,6 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	Request request;
 	Errors errors = {.count = 0};
 	char *buffer = NULL;
-	char *content_range;
 	text *document;
 	int64 total;
 	int64 rows;
@@ -426,6 +447,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	appendStringInfoString(&errors.json, UNPROCESSABLE_BEGIN);
 	if (!PG_ARGISNULL(0))
 	{
+		bool extended = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 		text *query = PG_GETARG_TEXT_PP(0);
 		char *converted;
 		int length;
@@ -441,7 +463,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 		else
 		{
 			buffer = palloc(QUERY_BUFFER_SIZE(length));
-			collect_texts(converted, length, buffer, given);
+			collect_texts(converted, length, extended, buffer, given);
 		}
 	}
 	init_request(&request, LIMIT_PAGE);
@@ -459,12 +481,14 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	}
 
 	document = render_document(&request, &total, &rows);
-	content_range = rows == 0 ? psprintf("*/" INT64_FORMAT, total)
-							  : psprintf(INT64_FORMAT "-" INT64_FORMAT "/" INT64_FORMAT,
-										 request.offset + 1, request.offset + rows, total);
 	return make_response(fcinfo, 200,
 						 psprintf("{\"Access-Control-Expose-Headers\":\"Content-Range\","
-								  "\"Content-Range\":\"%s\"}",
-								  content_range),
+								  "\"Content-Range\":\"%s/%s\"}",
+								  /* Behind a cursor nobody knows how many there are before. */
+								  rows == 0 || request.cursor != NULL
+									  ? "*"
+									  : psprintf(INT64_FORMAT "-" INT64_FORMAT, request.offset + 1,
+												 request.offset + rows),
+								  request.without_total ? "*" : psprintf(INT64_FORMAT, total)),
 						 document);
 }

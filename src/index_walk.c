@@ -67,7 +67,7 @@ index_walk_init(IndexWalk *walk, DirectTable *table, DirectIndex *index, Qual *q
 			(qual->has_lower || qual->has_upper))
 			walk->bounds = qual;
 		/* An index may include the tags; taking an array apart is for fetched tuples. */
-		else if (position > 0 && !qual->has_element)
+		else if (position > 0 && !qual->on_elements)
 		{
 			walk->positions[walk->nindex_quals] = position;
 			walk->index_quals[walk->nindex_quals++] = qual;
@@ -125,7 +125,7 @@ index_walk_use_tags(IndexWalk *walk, const TagWalk *tags)
 	int n = 0;
 
 	for (int i = 0; i < walk->nheap_quals; i++)
-		if (!walk->heap_quals[i]->has_element)
+		if (!walk->heap_quals[i]->on_elements)
 			walk->heap_quals[n++] = walk->heap_quals[i];
 	walk->nheap_quals = n;
 	walk->needs_heap = walk->needs_column || n > 0 || walk->fetch.join != NULL;
@@ -201,10 +201,8 @@ add_place_key(IndexWalk *walk, ScanKey keys, int *nkeys, int position, const Dat
 static void
 start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 {
-	bool forward = ScanDirectionIsForward(walk->direction);
-	/* Entries behind a place meet the bound that the range began from. */
-	bool has_lower = walk->bounds != NULL && walk->bounds->has_lower && !(nplace > 0 && forward);
-	bool has_upper = walk->bounds != NULL && walk->bounds->has_upper && !(nplace > 0 && !forward);
+	bool has_lower = walk->bounds != NULL && walk->bounds->has_lower;
+	bool has_upper = walk->bounds != NULL && walk->bounds->has_upper;
 	ScanKeyData keys[MAX_KEYS];
 	int nkeys = 0;
 	int position = 0;
@@ -226,12 +224,13 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 		while (nkeys + has_lower + has_upper + (nplace > 0) < walk->nkeys);
 		position++;
 	}
+	/* Of the keys on a column, the first one that can be is what the scan begins at. */
+	if (nplace > 0)
+		add_place_key(walk, keys, &nkeys, position, place, nplace);
 	if (has_lower)
 		add_key(walk, keys, &nkeys, position, BTGreaterEqualStrategyNumber, walk->bounds->lower);
 	if (has_upper)
 		add_key(walk, keys, &nkeys, position, BTLessEqualStrategyNumber, walk->bounds->upper);
-	if (nplace > 0)
-		add_place_key(walk, keys, &nkeys, position, place, nplace);
 	index_rescan(walk->scan, keys, nkeys, NULL, 0);
 }
 
@@ -248,12 +247,17 @@ index_walk_start_range(IndexWalk *walk, int range)
 		start_scan(walk, range, NULL, 0);
 }
 
-/* Starts a range behind a place; the values are in use until it is started again. */
+/*
+ * Starts a range behind a place, of the columns that follow the list's; the values are in use
+ * until it is started again. A walk without a list is always started so, or never.
+ */
 void
-index_walk_resume_range(IndexWalk *walk, int range, const Datum *place, int nplace)
+index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace)
 {
-	Assert(walk->resumable && walk->list != NULL);
+	Assert(walk->resumable);
 	walk->range = range;
+	walk->range_entries = 0;
+	walk->asks_again = false;
 	walk->work += WORK_DESCENT;
 	start_scan(walk, range, place, nplace);
 }

@@ -98,7 +98,7 @@ extern bool index_walk_is_filtered(const IndexWalk *walk);
 extern int64 index_walk_whole_work(const IndexWalk *walk);
 extern void index_walk_use_tags(IndexWalk *walk, const TagWalk *tags);
 extern void index_walk_start_range(IndexWalk *walk, int range);
-extern void index_walk_resume_range(IndexWalk *walk, int range, const Datum *place, int nplace);
+extern void index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace);
 extern WalkResult index_walk_next_entry(IndexWalk *walk, int64 work_limit);
 extern bool index_walk_is_visible(IndexWalk *walk);
 extern WalkResult index_walk_next(IndexWalk *walk, int64 work_limit);

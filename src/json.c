@@ -383,18 +383,32 @@ add_row_to_document(const BatchRow *row, void *arg)
 	append_literal(buf, "}");
 }
 
-/* Closes the document and returns it as a datum. */
+/* Closes the document, with the cursor of the next page if there is one, and returns it as a datum. */
 text *
-end_document(Document *document, int64 total, int64 offset)
+end_document(Document *document, const Request *request, int64 total, const char *next)
 {
 	StringInfo buf = &document->buf;
 
 	append_literal(buf, "],\"pagination\":{\"total\":");
-	append_integer(buf, total);
-	append_literal(buf, ",\"start\":");
-	append_integer(buf, offset);
-	append_literal(buf, ",\"end\":");
-	append_integer(buf, offset + document->rows);
+	if (request->without_total)
+		append_literal(buf, "null");
+	else
+		append_integer(buf, total);
+	if (request->cursor != NULL)
+	{
+		append_literal(buf, ",\"next\":");
+		if (next == NULL)
+			append_literal(buf, "null");
+		else
+			append_string(buf, next, strlen(next));
+	}
+	else
+	{
+		append_literal(buf, ",\"start\":");
+		append_integer(buf, request->offset);
+		append_literal(buf, ",\"end\":");
+		append_integer(buf, request->offset + document->rows);
+	}
 	append_literal(buf, "}}");
 
 	/* SQL_ASCII does not say which encoding its bytes have; JSON has to be UTF-8. */

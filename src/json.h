@@ -7,7 +7,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "row.h"
+#include "filter.h"
 
 /* Enumerations have few labels: each is looked up once a document. */
 typedef struct EnumLabel
@@ -43,6 +43,7 @@ typedef struct Document
 extern void append_escaped(StringInfo buf, const char *string, int length);
 extern void begin_document(Document *document);
 extern void add_row_to_document(const BatchRow *row, void *document);
-extern text *end_document(Document *document, int64 total, int64 offset);
+extern text *end_document(Document *document, const Request *request, int64 total,
+						  const char *next);
 
 #endif /* BATCHES_JSON_H */

@@ -9,11 +9,13 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/tuplestore.h"
 
 #include "batches.h"
+#include "cursor.h"
 #include "json.h"
 #include "list.h"
 #include "scan.h"
@@ -63,17 +65,17 @@ put_row(const BatchRow *row, void *arg)
 	{
 		ColumnId column = rows->columns[i];
 
-		values[i] = column == COLUMN_JOBS_COUNT_PER_STATUS
+		isnull[i] = row->isnull[column];
+		values[i] = column == COLUMN_JOBS_COUNT_PER_STATUS && !isnull[i]
 						? JsonbPGetDatum(jobs_count_per_status_jsonb(row->job_counts))
 						: row->values[column];
-		isnull[i] = row->isnull[column];
 	}
 	tuplestore_putvalues(rows->result->setResult, descriptor, values, isnull);
 }
 
 /*
  * batches.list_batches(… filters …, order_by text, order_by_direction text,
- *						"limit" bigint, "offset" bigint) returns table (…)
+ *						"limit" bigint, "offset" bigint, after text, omit text[]) returns table (…)
  */
 PG_FUNCTION_INFO_V1(batches_list_batches);
 Datum
@@ -86,6 +88,7 @@ batches_list_batches(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	bind_columns(&rows, fcinfo->flinfo->fn_oid);
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
+	require_cursor(&request);
 	scan = scan_begin(&request, false);
 	scan_page(scan, put_row, &rows);
 	scan_end(scan);
@@ -108,24 +111,68 @@ batches_count_batches(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(count);
 }
 
+/* A document in the making, of a page that may be followed by another one */
+typedef struct CursorPage
+{
+	const Request *request;
+	Document document;
+	int64 limit; /* the request asks for one row more, by which it is seen that there are more */
+	MemoryContext context;
+	char *last; /* the cursor behind the last row */
+	bool has_more;
+} CursorPage;
+
+/* A BatchRowCallback: keeps the cursor behind the row. */
+static void
+put_cursor(const BatchRow *row, void *arg)
+{
+	CursorPage *page = arg;
+	MemoryContext previous = MemoryContextSwitchTo(page->context);
+
+	page->last = write_cursor(page->request, row);
+	MemoryContextSwitchTo(previous);
+}
+
+/* A BatchRowCallback: the rows of the page go to the document. */
+static void
+add_row_to_page(const BatchRow *row, void *arg)
+{
+	CursorPage *page = arg;
+
+	page->has_more = page->document.rows == page->limit;
+	if (page->has_more)
+		return;
+	add_row_to_document(row, &page->document);
+	if (page->document.rows == page->limit)
+		put_cursor(row, page);
+}
+
 /* Renders the document of a request. */
 text *
 render_document(Request *request, int64 *total, int64 *rows)
 {
-	BatchScan *scan = scan_begin(request, false);
-	Document document;
+	CursorPage page = {
+		.request = request, .limit = request->limit, .context = CurrentMemoryContext};
+	BatchScan *scan;
 
-	begin_document(&document);
-	scan_page(scan, add_row_to_document, &document);
-	*total = scan_total(scan, document.rows);
+	begin_document(&page.document);
+	if (request->cursor != NULL)
+		request->limit++;
+	scan = scan_begin(request, false);
+	if (request->cursor != NULL)
+		scan_page(scan, add_row_to_page, &page);
+	else
+		scan_page(scan, add_row_to_document, &page.document);
+	*rows = page.document.rows;
+	*total = request->without_total ? 0 : scan_total(scan, *rows + page.has_more);
 	scan_end(scan);
-	*rows = document.rows;
-	return end_document(&document, *total, request->offset);
+	return end_document(&page.document, request, *total, page.has_more ? page.last : NULL);
 }
 
 /*
  * batches.batches_document(… filters …, order_by text, order_by_direction text,
- *							"limit" bigint, "offset" bigint) returns json
+ *							"limit" bigint, "offset" bigint, after text, omit text[],
+ *							total text) returns json
  */
 PG_FUNCTION_INFO_V1(batches_document);
 Datum
@@ -141,7 +188,38 @@ batches_document(PG_FUNCTION_ARGS)
 						errhint("Set batches.user_id to the user's id, for example: SET LOCAL "
 								"batches.user_id = 'user-123'.")));
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
+	require_cursor(&request);
 	PG_RETURN_TEXT_P(render_document(&request, &total, &rows));
+}
+
+/*
+ * batches.next_cursor(last_id uuid, … filters …, order_by text, order_by_direction text)
+ *		returns text
+ */
+PG_FUNCTION_INFO_V1(batches_next_cursor);
+Datum
+batches_next_cursor(PG_FUNCTION_ARGS)
+{
+	Request request;
+	CursorPage page = {.request = &request, .context = CurrentMemoryContext};
+	Datum id;
+	BatchScan *scan;
+
+	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
+	if (request.last_of_page == NULL)
+		PG_RETURN_NULL();
+	request.cursor = cstring_to_text("");
+	require_cursor(&request);
+	id = UUIDPGetDatum(request.last_of_page);
+	request.filters[PARAMETER_ID].given = true;
+	request.filters[PARAMETER_ID].value =
+		PointerGetDatum(construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	scan = scan_begin(&request, false);
+	scan_page(scan, put_cursor, &page);
+	scan_end(scan);
+	if (page.last == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(page.last));
 }
 
 /* A BatchRowCallback */
@@ -153,7 +231,7 @@ count_row(const BatchRow *row, void *arg)
 	(*rows)++;
 }
 
-/* What the paths did, the rows of the page and the total, as jsonb. */
+/* What the paths did, the rows of the page and the total, if it was asked for, as jsonb. */
 static Datum
 render_detail(const ScanReport *report, int64 rows, int64 total)
 {
@@ -161,10 +239,13 @@ render_detail(const ScanReport *report, int64 rows, int64 total)
 	ListCell *cell;
 
 	initStringInfo(&json);
-	appendStringInfo(&json,
-					 "{\"rows\":" INT64_FORMAT ",\"total\":" INT64_FORMAT
-					 ",\"total_source\":\"%s\",\"paths\":[",
-					 rows, total, report->total_source);
+	appendStringInfo(&json, "{\"rows\":" INT64_FORMAT, rows);
+	if (report->total_source == NULL)
+		appendStringInfoString(&json, ",\"total\":null,\"total_source\":null");
+	else
+		appendStringInfo(&json, ",\"total\":" INT64_FORMAT ",\"total_source\":\"%s\"", total,
+						 report->total_source);
+	appendStringInfoString(&json, ",\"paths\":[");
 	foreach (cell, report->paths)
 	{
 		const PathReport *path = lfirst(cell);
@@ -181,8 +262,8 @@ render_detail(const ScanReport *report, int64 rows, int64 total)
 }
 
 /*
- * batches.explain_batches(… filters …, order_by text, order_by_direction text, "limit" bigint, "offset" bigint,
- *						   out engine text, out reason text, out path text, out work bigint, out detail jsonb)
+ * batches.explain_batches(… filters …, order_by text, order_by_direction text, "limit" bigint,
+ *						   "offset" bigint, after text, omit text[], total text, out engine text, out reason text, out path text, out work bigint, out detail jsonb)
  */
 PG_FUNCTION_INFO_V1(batches_explain_batches);
 Datum
@@ -197,15 +278,17 @@ batches_explain_batches(PG_FUNCTION_ARGS)
 	Datum values[lengthof(types)] = {0};
 	bool isnull[lengthof(values)] = {false, true, true, true, true};
 	int64 rows = 0;
-	int64 total;
+	int64 total = 0;
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	check_result_types(fcinfo->flinfo->fn_oid, descriptor, types, lengthof(types));
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
+	require_cursor(&request);
 	scan = scan_begin(&request, true);
 	scan_page(scan, count_row, &rows);
-	total = scan_total(scan, rows);
+	if (!request.without_total)
+		total = scan_total(scan, rows);
 	report = scan_report(scan);
 	path = report_winner(report, true);
 	isnull[1] = report->fallback_reason == NULL;

@@ -88,13 +88,73 @@ make_first_room(Merge *merge)
 	return true;
 }
 
+/* Starts a range behind a place in its order. The id is in use until the next one is started. */
+static void
+start_behind(Merge *merge, int i, Datum key, const pg_uuid_t *id)
+{
+	IndexWalk *walk = &merge->walk;
+	Datum place[] = {key, UUIDPGetDatum(id)};
+
+	if (walk->index->columns[walk->list != NULL] == walk->table->columns[COLUMN_ID])
+		index_walk_start_behind(walk, i, place + 1, 1);
+	else
+		index_walk_start_behind(walk, i, place, 2);
+}
+
+/* Starts the range of size classes behind the page's place. One of several numbers is read from its beginning. */
+static void
+start_behind_class(Merge *merge, int i)
+{
+	const SortEntry *after = &merge->scan->after;
+	int16 class = size_class(DatumGetInt32(after->key));
+	Datum place;
+
+	if (class < EXACT_SIZE_CLASSES)
+	{
+		start_behind(merge, i, Int16GetDatum(class), &after->id);
+		return;
+	}
+	place = Int16GetDatum(merge->scan->request->descending ? class + 1 : class - 1);
+	index_walk_start_behind(&merge->walk, i, &place, 1);
+}
+
+/* Starts to read a range where the page may begin. Returns false if it is before that. */
+static bool
+start_range(Merge *merge, int i)
+{
+	DirectScan *scan = merge->scan;
+	IndexWalk *walk = &merge->walk;
+	ColumnId order_by = scan->request->order_by;
+
+	if (scan->request->after == NULL)
+		index_walk_start_range(walk, i);
+	else if (order_by == COLUMN_JOBS_COUNT)
+		start_behind_class(merge, i);
+	else if (walk->list != NULL && walk->index->columns[0] == walk->table->columns[order_by])
+	{
+		SortEntry all; /* of the range, but for their ids */
+		int order;
+
+		set_sort_key(scan, &all, walk->list->values[i], false);
+		order = compare_keys(scan, &all, &scan->after);
+		if (order < 0)
+			return false;
+		if (order == 0)
+			start_behind(merge, i, all.key, &scan->after.id);
+		else
+			index_walk_start_range(walk, i);
+	}
+	else
+		start_behind(merge, i, scan->after.key, &scan->after.id);
+	return true;
+}
+
 /* Begins to read more of a range. */
 static void
 continue_range(Merge *merge, int i)
 {
 	KeyRange *range = &merge->ranges[i];
 	SortEntry *last;
-	Datum place[2];
 
 	merge->reading = i;
 	/* All that was ready was taken. */
@@ -110,15 +170,9 @@ continue_range(Merge *merge, int i)
 			sizeof(SortEntry) * range->nsort_entries);
 	range->next = 0;
 	range->nready = 0;
-	if (merge->walk.nranges == 1)
-		return; /* The walk stands where it stopped. */
-
-	place[0] = range->last.key;
-	place[1] = UUIDPGetDatum(&range->last.id);
-	if (merge->walk.index->columns[1] == merge->walk.table->columns[COLUMN_ID])
-		index_walk_resume_range(&merge->walk, i, place + 1, 1);
-	else
-		index_walk_resume_range(&merge->walk, i, place, 2);
+	/* A single one stands where it stopped. */
+	if (merge->walk.nranges > 1)
+		start_behind(merge, i, range->last.key, &range->last.id);
 }
 
 static void
@@ -216,6 +270,8 @@ fill_range(Merge *merge, int64 work_limit)
 		}
 		set_sort_key(scan, &match, key, isnull);
 		set_sort_place(&match, id, &walk->tid);
+		if (!is_behind(scan, &match))
+			continue;
 		if (walk->nranges == 1)
 		{
 			add_to_only_range(merge, range, &match);
@@ -256,7 +312,7 @@ merge_prepare(Merge *merge)
 	if (merge->gave_up)
 		return;
 	merge->most_read = Max(Min(room, MOST_RANGE_READ), LEAST_RANGE_READ);
-	merge->walk.resumable = nranges > 1;
+	merge->walk.resumable = nranges > 1 || merge->scan->request->after != NULL;
 	merge->ranges = palloc_extended(sizeof(KeyRange) * nranges, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	merge->heap = binaryheap_allocate(nranges, compare_ranges, merge);
 	merge->reading = -1;
@@ -286,7 +342,12 @@ merge_advance(Merge *merge, int64 work_limit)
 		if (merge->reading < 0 && merge->nstarted < merge->walk.nranges)
 		{
 			merge->reading = merge->nstarted++;
-			index_walk_start_range(&merge->walk, merge->reading);
+			if (!start_range(merge, merge->reading))
+			{
+				merge->ranges[merge->reading].ended = true;
+				merge->reading = -1;
+				continue;
+			}
 		}
 		if (merge->reading >= 0)
 		{
@@ -360,5 +421,7 @@ merge_work_left(const Merge *merge)
 int64
 merge_total(const Merge *merge)
 {
-	return binaryheap_empty(merge->heap) ? merge->skipped + merge->found : -1;
+	if (merge->scan->request->after != NULL || !binaryheap_empty(merge->heap))
+		return -1;
+	return merge->skipped + merge->found;
 }

@@ -25,6 +25,13 @@ static const char *const queue_priority_labels[N_QUEUE_PRIORITIES + 1] = {
 	"CRITICAL", "HIGH", "MEDIUM", "LOW", "FREE", NULL,
 };
 
+static const char *const total_labels[] = {"exact", "none", NULL};
+
+/* Keys of the document that a page can do without */
+static const char *const omit_labels[] = {
+	"configuration", "backend_configuration", "webhook", "tags", "jobs_count_per_status", NULL,
+};
+
 const Parameter parameters[N_PARAMETERS] = {
 	[PARAMETER_ORDER_BY] =
 		{
@@ -171,7 +178,7 @@ const Parameter parameters[N_PARAMETERS] = {
 			.type = PARAMETER_TYPE_TIMESTAMP,
 			.comparison = COMPARE_AT_LEAST,
 			.column = COLUMN_CREATED_AT,
-			.sql_only = true,
+			.scope = SCOPE_SQL,
 		},
 	[PARAMETER_CREATED_BEFORE] =
 		{
@@ -179,6 +186,98 @@ const Parameter parameters[N_PARAMETERS] = {
 			.type = PARAMETER_TYPE_TIMESTAMP,
 			.comparison = COMPARE_AT_MOST,
 			.column = COLUMN_CREATED_AT,
-			.sql_only = true,
+			.scope = SCOPE_SQL,
+		},
+	[PARAMETER_PARENT_ID] =
+		{
+			.name = "parent_id",
+			.type = PARAMETER_TYPE_UUID,
+			.is_list = true,
+			.comparison = COMPARE_IN,
+			.column = COLUMN_PARENT_ID,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_UPDATED_AFTER] =
+		{
+			.name = "updated_after",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_LEAST,
+			.column = COLUMN_UPDATED_AT,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_UPDATED_BEFORE] =
+		{
+			.name = "updated_before",
+			.type = PARAMETER_TYPE_TIMESTAMP,
+			.comparison = COMPARE_AT_MOST,
+			.column = COLUMN_UPDATED_AT,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_TAGS_ANY] =
+		{
+			.name = "tags_any",
+			.type = PARAMETER_TYPE_TEXT,
+			.is_list = true,
+			.comparison = COMPARE_HAS_ANY,
+			.column = COLUMN_TAGS,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_TAGS_ALL] =
+		{
+			.name = "tags_all",
+			.type = PARAMETER_TYPE_TEXT,
+			.is_list = true,
+			.comparison = COMPARE_HAS_ALL,
+			.column = COLUMN_TAGS,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_EXCLUDE_STATUS] =
+		{
+			.name = "exclude_status",
+			.type = PARAMETER_TYPE_ENUM,
+			.is_list = true,
+			.comparison = COMPARE_NOT_IN,
+			.column = COLUMN_STATUS,
+			.is_cell = true,
+			.scope = SCOPE_EXTENDED,
+			.labels = batch_status_labels,
+			.enum_type = "batch_status",
+		},
+	[PARAMETER_EXCLUDE_DEVICE_TYPE] =
+		{
+			.name = "exclude_device_type",
+			.type = PARAMETER_TYPE_TEXT,
+			.is_list = true,
+			.comparison = COMPARE_NOT_IN,
+			.column = COLUMN_DEVICE_TYPE,
+			.is_cell = true,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_AFTER] =
+		{
+			.name = "after",
+			.type = PARAMETER_TYPE_TEXT,
+			.scope = SCOPE_EXTENDED,
+		},
+	[PARAMETER_TOTAL] =
+		{
+			.name = "total",
+			.type = PARAMETER_TYPE_LITERAL,
+			.scope = SCOPE_EXTENDED,
+			.labels = total_labels,
+		},
+	[PARAMETER_OMIT] =
+		{
+			.name = "omit",
+			.type = PARAMETER_TYPE_LITERAL,
+			.is_list = true,
+			.scope = SCOPE_EXTENDED,
+			.labels = omit_labels,
+		},
+	[PARAMETER_LAST_ID] =
+		{
+			.name = "last_id",
+			.type = PARAMETER_TYPE_UUID,
+			.scope = SCOPE_SQL,
 		},
 };

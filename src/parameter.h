@@ -33,9 +33,21 @@ typedef enum ParameterId
 	PARAMETER_TAG,
 	PARAMETER_CREATED_AFTER,
 	PARAMETER_CREATED_BEFORE,
+	PARAMETER_PARENT_ID,
+	PARAMETER_UPDATED_AFTER,
+	PARAMETER_UPDATED_BEFORE,
+	PARAMETER_TAGS_ANY,
+	PARAMETER_TAGS_ALL,
+	PARAMETER_EXCLUDE_STATUS,
+	PARAMETER_EXCLUDE_DEVICE_TYPE,
+	PARAMETER_AFTER,
+	PARAMETER_TOTAL,
+	PARAMETER_OMIT,
+	PARAMETER_LAST_ID,
 	N_PARAMETERS,
 	FIRST_FILTER = PARAMETER_ID,
-	N_FILTERS = N_PARAMETERS - FIRST_FILTER,
+	LAST_FILTER = PARAMETER_EXCLUDE_DEVICE_TYPE,
+	N_FILTERS = LAST_FILTER - FIRST_FILTER + 1,
 } ParameterId;
 
 /* How many labels the enumerations have */
@@ -61,9 +73,20 @@ typedef enum Comparison
 	COMPARE_AT_LEAST,
 	COMPARE_AT_MOST,
 	COMPARE_IN,          /* the column is in the list */
+	COMPARE_NOT_IN,      /* it is not */
 	COMPARE_HAS,         /* the column's array has the value */
+	COMPARE_HAS_ANY,     /* it has one of the list */
+	COMPARE_HAS_ALL,     /* it has all of the list */
 	COMPARE_STARTS_WITH, /* the uuid's text form has the prefix */
 } Comparison;
+
+/* Who can give a parameter. */
+typedef enum ParameterScope
+{
+	SCOPE_ENDPOINT, /* query strings and SQL */
+	SCOPE_EXTENDED, /* SQL, and query strings where more than the endpoint is asked for */
+	SCOPE_SQL,
+} ParameterScope;
 
 typedef struct Bound
 {
@@ -79,8 +102,8 @@ typedef struct Parameter
 	bool is_list;
 	Comparison comparison;
 	ColumnId column;
-	bool is_cell;  /* a filter that "batch_total" can answer */
-	bool sql_only; /* not a parameter of the endpoint */
+	bool is_cell; /* a filter that "batch_total" can answer */
+	ParameterScope scope;
 	/* what an enumeration or a literal can be: its labels in order, then NULL */
 	const char *const *labels;
 	const char *enum_type; /* the SQL enumeration */

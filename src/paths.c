@@ -197,7 +197,7 @@ add_collections(DirectScan *scan, PathSet *paths, bool keeps)
 		{
 			Qual *qual = &scan->quals[i];
 
-			if (qual->has_element || qual->columns[source] == InvalidAttrNumber)
+			if (qual->on_elements || qual->columns[source] == InvalidAttrNumber)
 				continue;
 			add_collection(scan, paths, source, qual, NULL, keeps);
 			for (int j = 0; j < scan->nquals; j++)
@@ -240,7 +240,7 @@ add_tags(DirectScan *scan, PathSet *paths, bool keeps)
 	Collection *collection;
 
 	for (int i = 0; i < scan->nquals && scan->tags == NULL; i++)
-		if (scan->quals[i].has_element)
+		if (scan->quals[i].on_elements)
 			scan->tags = tag_walk_init(scan->tables[SOURCE_BATCH], &scan->quals[i], scan->context);
 	if (scan->tags == NULL)
 		return;
@@ -296,8 +296,9 @@ add_merge(DirectScan *scan, PathSet *paths, Source source, Qual *list)
 		if ((list != NULL && index->columns[0] != list->columns[source]) ||
 			!is_page_order(scan, source, index, list == NULL ? 0 : 1))
 			continue;
-		/* A key range is resumed behind a key, and no comparison finds nulls there. */
-		if (list != NULL && list->nvalues > 1 && !direct_is_not_null(table, index->columns[1]))
+		/* A key range is started behind a key, and no comparison finds nulls there. */
+		if (((list != NULL && list->nvalues > 1) || scan->request->after != NULL) &&
+			!direct_is_not_null(table, index->columns[list != NULL]))
 			continue;
 		prepare_walk(scan, &walk, source, index, list,
 					 scan->request->descending ? BackwardScanDirection : ForwardScanDirection,
@@ -373,7 +374,7 @@ find_viewer_projects(const DirectScan *scan)
 	{
 		const Qual *qual = &scan->quals[i];
 
-		has_names |= qual->type == TEXTOID || qual->has_element;
+		has_names |= qual->type == TEXTOID || qual->on_elements;
 		if (qual->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PROJECT_ID])
 			projects = qual;
 	}

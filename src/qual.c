@@ -61,8 +61,8 @@ init_qual(Qual *qual, Oid type)
 	memset(qual, 0, sizeof(*qual));
 	qual->type = type;
 	qual->byval = get_typbyval(type);
-	if (type != TEXTARRAYOID)
-		prepare_order(&qual->order, type, false);
+	qual->on_elements = type == TEXTARRAYOID;
+	prepare_order(&qual->order, qual->on_elements ? TEXTOID : type, false);
 }
 
 int
@@ -84,20 +84,42 @@ compare_values_arg(const void *a, const void *b, void *qual)
 	return compare_values(qual, *(const Datum *) a, *(const Datum *) b);
 }
 
-/* Whether a value is in the qual's list. */
-static bool
-is_listed(Qual *qual, Datum value)
+/* Where a value is in a list that is in order, or NULL. */
+Datum *
+find_value(Qual *qual, Datum *values, int nvalues, Datum value)
 {
 	/* Enumerations and booleans have few values, and are equal when their datums are. */
 	if (qual->byval)
 	{
-		for (int i = 0; i < qual->nvalues; i++)
-			if (qual->values[i] == value)
-				return true;
-		return false;
+		for (int i = 0; i < nvalues; i++)
+			if (values[i] == value)
+				return &values[i];
+		return NULL;
 	}
-	return bsearch_arg(&value, qual->values, qual->nvalues, sizeof(Datum), compare_values_arg,
-					   qual) != NULL;
+	return bsearch_arg(&value, values, nvalues, sizeof(Datum), compare_values_arg, qual);
+}
+
+/* Whether a value is in the qual's list. */
+static bool
+is_listed(Qual *qual, Datum value)
+{
+	return find_value(qual, qual->values, qual->nvalues, value) != NULL;
+}
+
+/* Puts a list in order, and leaves each value in it once. Returns how many are left. */
+static int
+order_list(Qual *qual, Datum *values, int nvalues)
+{
+	int n = 0;
+
+	sort_list(values, nvalues, compare_in_heap, qual);
+	for (int i = 0; i < nvalues; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (n == 0 || compare_values(qual, values[n - 1], values[i]) != 0)
+			values[n++] = values[i];
+	}
+	return n;
 }
 
 /* Adds the condition that the value is in a list. The array of values becomes the qual's. */
@@ -106,12 +128,10 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 {
 	int n = 0;
 
-	sort_list(values, nvalues, compare_in_heap, qual);
+	nvalues = order_list(qual, values, nvalues);
 	for (int i = 0; i < nvalues; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (n > 0 && compare_values(qual, values[n - 1], values[i]) == 0)
-			continue;
 		if (!qual->has_list || is_listed(qual, values[i]))
 			values[n++] = values[i];
 	}
@@ -120,19 +140,28 @@ restrict_to_list(Qual *qual, Datum *values, int nvalues)
 	qual->nvalues = n;
 }
 
-/* The same by the elements of an array. */
-void
-restrict_to_array(Qual *qual, Datum array)
+/* The elements of a list. */
+static Datum *
+list_values(Datum list, int *count)
 {
-	ArrayType *list = DatumGetArrayTypeP(array);
+	ArrayType *array = DatumGetArrayTypeP(list);
 	Datum *values;
-	int nvalues;
 	int16 length;
 	bool byval;
 	char align;
 
-	get_typlenbyvalalign(ARR_ELEMTYPE(list), &length, &byval, &align);
-	deconstruct_array(list, ARR_ELEMTYPE(list), length, byval, align, &values, NULL, &nvalues);
+	get_typlenbyvalalign(ARR_ELEMTYPE(array), &length, &byval, &align);
+	deconstruct_array(array, ARR_ELEMTYPE(array), length, byval, align, &values, NULL, count);
+	return values;
+}
+
+/* The same by the elements of an array. */
+void
+restrict_to_array(Qual *qual, Datum array)
+{
+	int nvalues;
+	Datum *values = list_values(array, &nvalues);
+
 	restrict_to_list(qual, values, nvalues);
 }
 
@@ -140,12 +169,19 @@ restrict_to_array(Qual *qual, Datum array)
 Datum *
 sorted_list(Datum list, int *count)
 {
+	Datum *values = list_values(list, count);
 	Qual qual;
 
 	init_qual(&qual, ARR_ELEMTYPE(DatumGetArrayTypeP(list)));
-	restrict_to_array(&qual, list);
-	*count = qual.nvalues;
-	return qual.values;
+	*count = order_list(&qual, values, *count);
+	return values;
+}
+
+/* Adds the condition that the value is none of an array. */
+void
+exclude_array(Qual *qual, Datum array)
+{
+	qual->excluded = sorted_list(array, &qual->nexcluded);
 }
 
 void
@@ -164,11 +200,25 @@ restrict_to_upper(Qual *qual, Datum upper)
 	qual->has_upper = true;
 }
 
+/* Adds the condition that the column's array has all of an array. */
 void
-restrict_to_element(Qual *qual, Datum element)
+restrict_to_all(Qual *qual, Datum array)
 {
-	qual->has_element = true;
-	qual->element = element;
+	int nmore;
+	Datum *more = list_values(array, &nmore);
+	Datum *all = palloc(sizeof(Datum) * (qual->nall + nmore));
+
+	memcpy(all, qual->all, sizeof(Datum) * qual->nall);
+	memcpy(all + qual->nall, more, sizeof(Datum) * nmore);
+	qual->all = all;
+	qual->nall = order_list(qual, all, qual->nall + nmore);
+}
+
+/* Adds the condition that it has one of an array. */
+void
+restrict_to_any(Qual *qual, Datum array)
+{
+	qual->any = sorted_list(array, &qual->nany);
 }
 
 static bool
@@ -178,9 +228,15 @@ is_between(Qual *qual, Datum value)
 		   !(qual->has_upper && compare_values(qual, value, qual->upper) > 0);
 }
 
+static bool
+is_excluded(Qual *qual, Datum value)
+{
+	return qual->nexcluded > 0 && find_value(qual, qual->excluded, qual->nexcluded, value) != NULL;
+}
+
 /*
- * Sorts a qual's list and removes from it what the qual's bounds exclude, so that the list
- * alone says what matches. Returns whether any value can meet the qual.
+ * Removes from a qual's list what its other conditions exclude, so that the list alone says
+ * what matches. Returns whether any value can meet the qual.
  */
 bool
 normalize_qual(Qual *qual)
@@ -194,34 +250,44 @@ normalize_qual(Qual *qual)
 	for (int i = 0; i < qual->nvalues; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (is_between(qual, qual->values[i]))
+		if (is_between(qual, qual->values[i]) && !is_excluded(qual, qual->values[i]))
 			qual->values[n++] = qual->values[i];
 	}
 	qual->nvalues = n;
 	qual->has_lower = false;
 	qual->has_upper = false;
+	qual->nexcluded = 0;
 	return n > 0;
 }
 
+/* Whether an array has all elements and one of those that are asked for. */
 static bool
-has_element(Datum array, Datum element)
+has_elements(Qual *qual, Datum array)
 {
-	text *wanted = DatumGetTextPP(element);
+	bool *found = palloc0(qual->nall + 1); /* which of all */
+	int nfound = 0;
+	bool any = qual->nany == 0;
 	Datum *elements;
 	bool *nulls;
 	int count;
 
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements,
 					  &nulls, &count);
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && (nfound < qual->nall || !any); i++)
 	{
-		text *present = (text *) DatumGetPointer(elements[i]);
+		Datum *place;
 
-		if (!nulls[i] && VARSIZE_ANY_EXHDR(present) == VARSIZE_ANY_EXHDR(wanted) &&
-			memcmp(VARDATA_ANY(present), VARDATA_ANY(wanted), VARSIZE_ANY_EXHDR(wanted)) == 0)
-			return true;
+		if (nulls[i])
+			continue;
+		place = find_value(qual, qual->all, qual->nall, elements[i]);
+		if (place != NULL && !found[place - qual->all])
+		{
+			found[place - qual->all] = true;
+			nfound++;
+		}
+		any = any || find_value(qual, qual->any, qual->nany, elements[i]) != NULL;
 	}
-	return false;
+	return nfound == qual->nall && any;
 }
 
 /*
@@ -255,11 +321,11 @@ qual_holds(Qual *qual, Datum value, bool isnull)
 {
 	if (isnull)
 		return false;
-	if (qual->has_element)
-		return has_element(value, qual->element);
+	if (qual->on_elements)
+		return has_elements(qual, value);
 	if (qual->has_list)
 		return is_member(qual, value);
-	return is_between(qual, value);
+	return is_between(qual, value) && !is_excluded(qual, value);
 }
 
 /* Whether a table's row meets all quals. Memory is taken from the context, which is reset. */

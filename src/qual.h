@@ -27,8 +27,14 @@ typedef struct Qual
 	bool has_upper;
 	Datum lower;
 	Datum upper;
-	bool has_element; /* of the column's text array */
-	Datum element;
+	int nexcluded; /* values that it is not, in order */
+	Datum *excluded;
+	/* Of a column that is a text array: it has all of these, and one of those; in order */
+	bool on_elements;
+	int nall;
+	Datum *all;
+	int nany; /* 0: anything */
+	Datum *any;
 } Qual;
 
 extern void init_qual(Qual *qual, Oid type);
@@ -37,9 +43,12 @@ extern Datum *sorted_list(Datum list, int *count);
 extern void restrict_to_list(Qual *qual, Datum *values, int nvalues);
 extern void restrict_to_lower(Qual *qual, Datum lower);
 extern void restrict_to_upper(Qual *qual, Datum upper);
-extern void restrict_to_element(Qual *qual, Datum element);
+extern void exclude_array(Qual *qual, Datum array);
+extern void restrict_to_all(Qual *qual, Datum array);
+extern void restrict_to_any(Qual *qual, Datum array);
 extern bool normalize_qual(Qual *qual);
 extern int compare_values(Qual *qual, Datum a, Datum b);
+extern Datum *find_value(Qual *qual, Datum *values, int nvalues, Datum value);
 extern bool qual_holds(Qual *qual, Datum value, bool isnull);
 extern bool quals_hold(Qual **quals, int nquals, Source source, TupleTableSlot *slot,
 					   MemoryContext context);

@@ -165,12 +165,13 @@ text_is(QueryText text, const char *string)
 	return text.length == strlen(string) && memcmp(text.data, string, text.length) == 0;
 }
 
-/* The endpoint's parameter of a name, or NULL. */
+/* The parameter of a name that query strings can give, or NULL. */
 const Parameter *
-parameter_named(QueryText name)
+parameter_named(QueryText name, bool extended)
 {
 	for (int id = 0; id < N_PARAMETERS; id++)
-		if (!parameters[id].sql_only && text_is(name, parameters[id].name))
+		if (parameters[id].scope <= (extended ? SCOPE_EXTENDED : SCOPE_ENDPOINT) &&
+			text_is(name, parameters[id].name))
 			return &parameters[id];
 	return NULL;
 }

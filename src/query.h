@@ -42,6 +42,7 @@ typedef enum QueryError
 	QUERY_UUID_PARSING,
 	QUERY_DATETIME_PARSING,
 	QUERY_DATETIME_FROM_DATE_PARSING,
+	QUERY_VALUE_ERROR, /* found by who knows the other parameters, too */
 } QueryError;
 
 /* A parameter's value as read from text. */
@@ -61,7 +62,7 @@ typedef struct QueryValue
 extern int hex_digit(char c);
 extern void begin_query(QueryCursor *cursor, const char *query, size_t length, char *buffer);
 extern bool next_query_pair(QueryCursor *cursor, QueryText *name, QueryText *value);
-extern const Parameter *parameter_named(QueryText name);
+extern const Parameter *parameter_named(QueryText name, bool extended);
 extern QueryError read_query_value(const Parameter *parameter, QueryText text, QueryValue *value);
 
 #endif /* BATCHES_QUERY_H */

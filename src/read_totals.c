@@ -39,7 +39,7 @@
 static bool
 has_cell_filters_only(const Request *request)
 {
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
 		if (request->filters[id].given && !parameters[id].is_cell)
 			return false;
 	return true;
@@ -72,7 +72,7 @@ may_select(const Request *request, Relation batch, Relation totals)
 {
 	Bitmapset *columns = NULL;
 
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
 		if (request->filters[id].given)
 		{
 			ColumnId column = parameters[id].column;
@@ -219,6 +219,7 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 {
 	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
+	const FilterValue *excluded = &request->filters[PARAMETER_EXCLUDE_DEVICE_TYPE];
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
 
@@ -228,7 +229,13 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	if (devices->given)
 		append_in(&sql, "t.device_type", devices->value, &query_parameters);
 	else
-		appendStringInfo(&sql, "t.device_type is %snull", by_device ? "not " : "");
+		appendStringInfo(&sql, "t.device_type is %snull",
+						 by_device || excluded->given ? "not " : "");
+	if (excluded->given)
+	{
+		appendStringInfoString(&sql, " and ");
+		append_not_in(&sql, "t.device_type", excluded->value, &query_parameters);
+	}
 	if (projects->given)
 	{
 		appendStringInfoString(&sql, " and ");
@@ -329,6 +336,14 @@ find_device(TotalReader *reader, Datum device, bool all_devices)
 	}
 }
 
+static void
+find_devices(TotalReader *reader, const Datum *devices, int ndevices)
+{
+	for (int i = 0; i < ndevices && reader->nprojects != 0; i++)
+		find_device(reader, devices[i], false);
+	add_found(reader);
+}
+
 /* An IndexFilter: an index on device and project */
 static bool
 is_total_index(const int16 *columns, int ncolumns, int nkeys, void *arg)
@@ -344,8 +359,11 @@ sum_by_index(const Request *request, TotalSum *sum)
 {
 	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
+	const FilterValue *excluded = &request->filters[PARAMETER_EXCLUDE_DEVICE_TYPE];
 	const char *reason;
 	TotalReader reader = {.sum = sum, .nprojects = -1};
+	TotalSum without = {0};
+	Qual names;
 	AttrNumber key[2];
 
 	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, &reason);
@@ -367,17 +385,23 @@ sum_by_index(const Request *request, TotalSum *sum)
 	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
 	if (projects->given)
 		reader.projects = sorted_list(projects->value, &reader.nprojects);
+	init_qual(&names, TEXTOID);
 	if (devices->given)
+		restrict_to_array(&names, devices->value);
+	if (excluded->given)
+		exclude_array(&names, excluded->value);
+	if (devices->given && normalize_qual(&names))
+		find_devices(&reader, names.values, names.nvalues);
+	else if (!devices->given)
 	{
-		int ndevices;
-		Datum *names = sorted_list(devices->value, &ndevices);
-
-		for (int i = 0; i < ndevices && reader.nprojects != 0; i++)
-			find_device(&reader, names[i], false);
+		if (reader.nprojects != 0)
+			find_device(&reader, (Datum) 0, true);
+		add_found(&reader);
+		reader.sum = &without;
+		find_devices(&reader, names.excluded, names.nexcluded);
+		for (int i = 0; i < N_CELLS; i++)
+			sum->cells[i] -= without.cells[i];
 	}
-	else if (reader.nprojects != 0)
-		find_device(&reader, (Datum) 0, true);
-	add_found(&reader);
 	leaf_end(reader.leaves);
 	fetch_end(&reader.fetch);
 	direct_close(reader.table);

@@ -272,7 +272,7 @@ scan_total(BatchScan *scan, int64 nrows)
 	const Request *request = scan->request;
 	bool is_last = request->limit == NO_LIMIT || nrows < request->limit;
 
-	if (!is_last || (nrows == 0 && request->offset > 0))
+	if (!is_last || request->after != NULL || (nrows == 0 && request->offset > 0))
 		return scan_count(scan);
 	scan->report.total_source = "page";
 	return request->offset + nrows;

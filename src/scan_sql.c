@@ -9,11 +9,13 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/uuid.h"
 
 #include "batches.h"
@@ -30,6 +32,7 @@
 
 typedef struct PageReader
 {
+	const Request *request;
 	BatchRowCallback callback;
 	void *arg;
 	bool checked; /* the types of the first row's columns */
@@ -53,12 +56,9 @@ column_expression(ColumnId column)
 					batch_columns[column].name);
 }
 
-/*
- * column = any (list); of one element, column = element, which keeps an index's order.
- * PostgreSQL sorts the elements, too, and may take long for what is not in order.
- */
-void
-append_in(StringInfo sql, const char *column, Datum list, QueryParameters *query_parameters)
+/* Adds a list as a parameter, each value once and in order: what PostgreSQL does with one may take long otherwise. */
+static int
+add_list(QueryParameters *query_parameters, Datum list)
 {
 	Oid type = ARR_ELEMTYPE(DatumGetArrayTypeP(list));
 	int count;
@@ -67,17 +67,34 @@ append_in(StringInfo sql, const char *column, Datum list, QueryParameters *query
 	bool byval;
 	char align;
 
+	get_typlenbyvalalign(type, &length, &byval, &align);
+	return add_query_parameter(
+		query_parameters, get_array_type(type),
+		PointerGetDatum(construct_array(values, count, type, length, byval, align)));
+}
+
+/* column = any (list); of one element, column = element, which keeps an index's order. */
+void
+append_in(StringInfo sql, const char *column, Datum list, QueryParameters *query_parameters)
+{
+	int count;
+	Datum *values = sorted_list(list, &count);
+
 	appendStringInfo(sql, "%s operator(pg_catalog.=) ", column);
 	if (count == 1)
-	{
-		appendStringInfo(sql, "$%d", add_query_parameter(query_parameters, type, values[0]));
-		return;
-	}
-	get_typlenbyvalalign(type, &length, &byval, &align);
-	appendStringInfo(sql, "any ($%d)",
-					 add_query_parameter(query_parameters, get_array_type(type),
-										 PointerGetDatum(construct_array(values, count, type,
-																		 length, byval, align))));
+		appendStringInfo(sql, "$%d",
+						 add_query_parameter(query_parameters,
+											 ARR_ELEMTYPE(DatumGetArrayTypeP(list)), values[0]));
+	else
+		appendStringInfo(sql, "any ($%d)", add_list(query_parameters, list));
+}
+
+/* column <> all (list) */
+void
+append_not_in(StringInfo sql, const char *column, Datum list, QueryParameters *query_parameters)
+{
+	appendStringInfo(sql, "%s operator(pg_catalog.<>) all ($%d)", column,
+					 add_list(query_parameters, list));
 }
 
 /*
@@ -99,13 +116,13 @@ append_jobs_bound(StringInfo sql, const char *operator, Datum value,
 		add_query_parameter(query_parameters, INT2OID, Int16GetDatum(size_class(nearest))));
 }
 
-/* " where …": the one place where filters become SQL */
-static void
+/* " where …": the one place where filters become SQL. Behind the last one goes the joiner that is returned. */
+static const char *
 append_where(StringInfo sql, const Request *request, QueryParameters *query_parameters)
 {
 	const char *joiner = " where ";
 
-	for (int id = FIRST_FILTER; id < N_PARAMETERS; id++)
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
 	{
 		const Parameter *parameter = &parameters[id];
 		const FilterValue *filter = &request->filters[id];
@@ -137,8 +154,17 @@ append_where(StringInfo sql, const Request *request, QueryParameters *query_para
 			case COMPARE_HAS:
 				format = "%s operator(pg_catalog.@>) array[$%d]";
 				break;
+			case COMPARE_HAS_ALL:
+			case COMPARE_HAS_ANY:
+				appendStringInfo(sql, "%s operator(pg_catalog.%s) $%d", column,
+								 parameter->comparison == COMPARE_HAS_ALL ? "@>" : "&&",
+								 add_list(query_parameters, filter->value));
+				continue;
 			case COMPARE_IN:
 				append_in(sql, column, filter->value, query_parameters);
+				continue;
+			case COMPARE_NOT_IN:
+				append_not_in(sql, column, filter->value, query_parameters);
 				continue;
 			case COMPARE_STARTS_WITH:
 				appendStringInfo(sql, "%s operator(pg_catalog.>=) $%d", column,
@@ -155,6 +181,18 @@ append_where(StringInfo sql, const Request *request, QueryParameters *query_para
 			sql, format, column,
 			add_query_parameter(query_parameters, parameter_type_oid(parameter), filter->value));
 	}
+	return joiner;
+}
+
+/* The expression that rows are ordered by: strings by code point. */
+static const char *
+order_expression(const Request *request)
+{
+	const char *expression = column_expression(request->order_by);
+
+	return batch_columns[request->order_by].type == COLUMN_TYPE_TEXT
+			   ? psprintf("%s collate pg_catalog.\"C\"", expression)
+			   : expression;
 }
 
 /* The order of the size classes is that of the numbers of jobs; an index has it. */
@@ -162,15 +200,69 @@ static void
 append_order_by(StringInfo sql, const Request *request)
 {
 	const char *direction = request->descending ? "desc" : "asc";
-	const char *collation = "";
 
-	if (batch_columns[request->order_by].type == COLUMN_TYPE_TEXT)
-		collation = " collate pg_catalog.\"C\"";
 	appendStringInfoString(sql, " order by ");
 	if (request->order_by == COLUMN_JOBS_COUNT)
 		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN " %s, ", direction);
-	appendStringInfo(sql, "%s%s %s, b.id %s", column_expression(request->order_by), collation,
-					 direction, direction);
+	appendStringInfo(sql, "%s %s, b.id %s", order_expression(request), direction, direction);
+}
+
+/* Whether a column of "batch" may have nulls: a view's may. */
+static bool
+may_be_null(ColumnId column)
+{
+	Relation batch = table_open(require_table("batch"), AccessShareLock);
+	AttrNumber number =
+		get_attnum(RelationGetRelid(batch),
+				   batch_columns[column == COLUMN_COMPLETE ? COLUMN_OPEN : column].name);
+	bool may_be_null =
+		!batch_columns[column].is_job_count &&
+		(number == InvalidAttrNumber || !is_valid_not_null(RelationGetDescr(batch), number - 1));
+
+	table_close(batch, NoLock);
+	return may_be_null;
+}
+
+/*
+ * What is behind the place where the page begins: a comparison of rows, which an index in
+ * that order serves. Nulls are behind all values in ascending order and before them in
+ * descending order, and a comparison with them is never true.
+ */
+static void
+append_place(StringInfo sql, const char *joiner, const Request *request,
+			 QueryParameters *query_parameters)
+{
+	const Place *after = request->after;
+	const char *operator= request->descending ? "<" : ">";
+	const char *key = order_expression(request);
+	int id;
+
+	if (after == NULL)
+		return;
+	id = add_query_parameter(query_parameters, UUIDOID, UUIDPGetDatum(&after->id));
+	appendStringInfoString(sql, joiner);
+	if (after->isnull)
+	{
+		appendStringInfo(sql, "(%s is null and b.id operator(pg_catalog.%s) $%d%s)", key, operator,
+						 id, request->descending ? psprintf(" or %s is not null", key) : "");
+		return;
+	}
+	appendStringInfoString(sql, "((");
+	if (request->order_by == COLUMN_JOBS_COUNT)
+		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN ", ");
+	appendStringInfo(sql, "%s, b.id) operator(pg_catalog.%s) (", key, operator);
+	if (request->order_by == COLUMN_JOBS_COUNT)
+		appendStringInfo(sql, "$%d, ",
+						 add_query_parameter(query_parameters, INT2OID,
+											 Int16GetDatum(size_class(DatumGetInt32(after->key)))));
+	appendStringInfo(sql, "$%d, $%d)",
+					 add_query_parameter(query_parameters,
+										 column_type_oid(batch_columns[request->order_by].type),
+										 after->key),
+					 id);
+	if (!request->descending && may_be_null(request->order_by))
+		appendStringInfo(sql, " or %s is null", key);
+	appendStringInfoChar(sql, ')');
 }
 
 static void
@@ -186,32 +278,43 @@ append_limit(StringInfo sql, const Request *request, QueryParameters *query_para
 			add_query_parameter(query_parameters, INT8OID, Int64GetDatum(request->offset)));
 }
 
-/* The select list: the columns in their order, a column for each job status among them. */
+/*
+ * The select list: the columns in their order, a column for each job status among them. What
+ * the request omits is not read.
+ */
 static void
-append_select_list(StringInfo sql)
+append_select_list(StringInfo sql, const Request *request)
 {
 	const char *joiner = "";
 
 	for (int column = 0; column < N_COLUMNS; column++)
 	{
-		if (column == COLUMN_JOBS_COUNT_PER_STATUS)
-			for (int i = 0; i < N_JOB_STATUSES; i++)
-				appendStringInfo(sql, ", c.%s", job_status_columns[i]);
-		else
-			appendStringInfo(sql, "%s%s", joiner, column_expression(column));
-		joiner = ", ";
+		bool by_status = column == COLUMN_JOBS_COUNT_PER_STATUS;
+		Oid type = column_type_oid(batch_columns[column].type);
+
+		for (int i = 0; i < (by_status ? N_JOB_STATUSES : 1); i++)
+		{
+			if (request->omits[column])
+				appendStringInfo(sql, "%snull::%s", joiner, format_type_be_qualified(type));
+			else if (by_status)
+				appendStringInfo(sql, "%sc.%s", joiner, job_status_columns[i]);
+			else
+				appendStringInfo(sql, "%s%s", joiner, column_expression(column));
+			joiner = ", ";
+		}
 	}
 }
 
 /* The columns of "batch" that the select list takes. */
 static void
-append_batch_columns(StringInfo sql)
+append_batch_columns(StringInfo sql, const Request *request)
 {
 	const char *joiner = "";
 
 	for (int column = 0; column < N_COLUMNS; column++)
 	{
-		if (column == COLUMN_COMPLETE || batch_columns[column].is_job_count)
+		if (column == COLUMN_COMPLETE || batch_columns[column].is_job_count ||
+			request->omits[column])
 			continue;
 		appendStringInfo(sql, "%sb.%s", joiner, batch_columns[column].name);
 		joiner = ", ";
@@ -259,6 +362,7 @@ read_row(TupleTableSlot *slot, void *arg)
 	{
 		if (batch_columns[column].type == COLUMN_TYPE_JOB_COUNTS)
 		{
+			row.isnull[column] = reader->request->omits[column];
 			for (int status = 0; status < N_JOB_STATUSES; status++, i++)
 				if (!slot->tts_isnull[i])
 					row.job_counts[status] = DatumGetInt32(slot->tts_values[i]);
@@ -277,18 +381,20 @@ read_row(TupleTableSlot *slot, void *arg)
 void
 scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 {
-	PageReader reader = {.callback = callback, .arg = arg};
+	PageReader reader = {.request = request, .callback = callback, .arg = arg};
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
+	const char *joiner;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select ");
-	append_select_list(&sql);
+	append_select_list(&sql, request);
 	if (uses_job_counts(request))
 	{
 		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
 		append_join(&sql);
-		append_where(&sql, request, &query_parameters);
+		joiner = append_where(&sql, request, &query_parameters);
+		append_place(&sql, joiner, request, &query_parameters);
 		append_order_by(&sql, request);
 		append_limit(&sql, request, &query_parameters);
 	}
@@ -296,9 +402,10 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 	{
 		/* Counts are looked up for the page alone. */
 		appendStringInfoString(&sql, " from (select ");
-		append_batch_columns(&sql);
+		append_batch_columns(&sql, request);
 		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
-		append_where(&sql, request, &query_parameters);
+		joiner = append_where(&sql, request, &query_parameters);
+		append_place(&sql, joiner, request, &query_parameters);
 		append_order_by(&sql, request);
 		append_limit(&sql, request, &query_parameters);
 		appendStringInfoString(&sql, ") b");

@@ -8,6 +8,8 @@
 #include "plan.h"
 #include "filter.h"
 
+extern void append_not_in(StringInfo sql, const char *column, Datum list,
+						  QueryParameters *query_parameters);
 extern void append_in(StringInfo sql, const char *column, Datum list,
 					  QueryParameters *query_parameters);
 extern void scan_sql_page(const Request *request, BatchRowCallback callback, void *arg);

@@ -55,6 +55,13 @@ compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 							   &scan->id_order);
 }
 
+/* Whether a match is behind the place where the page begins. */
+bool
+is_behind(DirectScan *scan, const SortEntry *match)
+{
+	return scan->request->after == NULL || compare_sort_entries(scan, match, &scan->after) > 0;
+}
+
 #define ST_SORT sort_entries
 #define ST_ELEMENT_TYPE SortEntry
 #define ST_COMPARE_ARG_TYPE DirectScan

@@ -15,6 +15,15 @@
 #include "report.h"
 #include "tag_walk.h"
 
+/* A row of the page to be, as far as ordering it takes. */
+typedef struct SortEntry
+{
+	Datum key; /* in the order column */
+	bool isnull;
+	pg_uuid_t id;
+	ItemPointerData tid;
+} SortEntry;
+
 /* A request as it is read by indexes */
 typedef struct DirectScan
 {
@@ -34,6 +43,7 @@ typedef struct DirectScan
 	Qual quals[N_FILTERS + 1]; /* one more for the size class */
 	TagWalk *tags;             /* what has the wanted tag, by an index on the tags; or NULL */
 	int64 wanted;              /* rows from the first one to the end of the page */
+	SortEntry after;           /* where the page begins, if it begins behind a place */
 	int64 total;               /* once it is known; or -1 */
 	bool key_byval;
 	int16 key_length;
@@ -41,19 +51,11 @@ typedef struct DirectScan
 	SortSupportData id_order;
 } DirectScan;
 
-/* A row of the page to be, as far as ordering it takes. */
-typedef struct SortEntry
-{
-	Datum key; /* in the order column */
-	bool isnull;
-	pg_uuid_t id;
-	ItemPointerData tid;
-} SortEntry;
-
 extern DirectIndex *scan_key(DirectScan *scan, Source source);
 extern KeyJoin *new_join(DirectScan *scan, Source source);
 extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
+extern bool is_behind(DirectScan *scan, const SortEntry *match);
 extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *scan);
 extern Datum row_value(IndexWalk *walk, const Fetch *fetch, ColumnId column, bool *isnull);
 extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);

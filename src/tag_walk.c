@@ -1,9 +1,10 @@
 /*
  * tag_walk.c
- *		The tuples that a GIN index has for a tag.
+ *		The tuples that a GIN index has for tags.
  *
  * Such an index answers with a bitmap of all of them at once, so nothing can be
- * had of it in small steps. How many there may be is known from the statistics
+ * had of it in small steps. It intersects what it has for tags of which all are asked for,
+ * and unites that for those of which any is. How many there may be is known from the statistics
  * of the tags: one that they do not list is at most as frequent as the rarest that they do.
  *
  * Once found, they can be fetched one after the other, and a walk over another index
@@ -53,7 +54,7 @@ struct TagWalk
 	Relation index;
 	Snapshot snapshot;
 	MemoryContext context; /* of the request */
-	Qual *tag;
+	Qual *tags;
 	int64 find_work; /* what finding them may take; 0: not asked for */
 
 	/*
@@ -104,11 +105,11 @@ find_index(DirectTable *table, AttrNumber column)
 	return NULL;
 }
 
-/* Prepares a walk over what has a tag, in a request's memory, or returns NULL without an index for it. */
+/* Prepares a walk over what has the tags, in a request's memory, or returns NULL without an index for it. */
 TagWalk *
-tag_walk_init(DirectTable *table, Qual *tag, MemoryContext context)
+tag_walk_init(DirectTable *table, Qual *tags, MemoryContext context)
 {
-	Relation index = find_index(table, tag->columns[table->source]);
+	Relation index = find_index(table, tags->columns[table->source]);
 	TagWalk *walk;
 
 	if (index == NULL)
@@ -118,7 +119,7 @@ tag_walk_init(DirectTable *table, Qual *tag, MemoryContext context)
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
 	walk->context = context;
-	walk->tag = tag;
+	walk->tags = tags;
 	return walk;
 }
 
@@ -145,29 +146,41 @@ tag_walk_find_work(TagWalk *walk)
 {
 	if (walk->find_work == 0)
 	{
-		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tag) *
+		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tags) *
 						 RelationGetNumberOfBlocks(walk->table->relation);
 
-		walk->find_work = WORK_DESCENT + ntuples * WORK_TAGGED;
+		walk->find_work =
+			(walk->tags->nall + walk->tags->nany) * (int64) WORK_DESCENT + ntuples * WORK_TAGGED;
 	}
 	return walk->find_work;
+}
+
+static void
+init_key(const TagWalk *walk, ScanKey key, Oid operator_oid, Datum *tags, int ntags)
+{
+	ArrayType *list = construct_array(tags, ntags, TEXTOID, -1, false, TYPALIGN_INT);
+
+	ScanKeyEntryInitialize(
+		key, 0, 1, get_op_opfamily_strategy(operator_oid, walk->index->rd_opfamily[0]), ANYARRAYOID,
+		walk->index->rd_indcollation[0], get_opcode(operator_oid), PointerGetDatum(list));
 }
 
 /* Half of the memory is for the bitmap, which loses offsets rather than take more, half for what is kept of it. */
 static TIDBitmap *
 read_index(TagWalk *walk)
 {
-	Oid operator_oid = OID_ARRAY_CONTAINS_OP;
-	ArrayType *wanted = construct_array(&walk->tag->element, 1, TEXTOID, -1, false, TYPALIGN_INT);
-	IndexScanDesc scan = begin_bitmap_scan(walk->index, walk->snapshot, 1);
+	const Qual *tags = walk->tags;
+	ScanKeyData keys[2];
+	int nkeys = 0;
+	IndexScanDesc scan;
 	TIDBitmap *bitmap = tbm_create(budget_left(walk->context) / 2, NULL);
-	ScanKeyData key;
 
-	ScanKeyEntryInitialize(&key, 0, 1,
-						   get_op_opfamily_strategy(operator_oid, walk->index->rd_opfamily[0]),
-						   ANYARRAYOID, walk->index->rd_indcollation[0], get_opcode(operator_oid),
-						   PointerGetDatum(wanted));
-	index_rescan(scan, &key, 1, NULL, 0);
+	if (tags->nall > 0)
+		init_key(walk, &keys[nkeys++], OID_ARRAY_CONTAINS_OP, tags->all, tags->nall);
+	if (tags->nany > 0)
+		init_key(walk, &keys[nkeys++], OID_ARRAY_OVERLAP_OP, tags->any, tags->nany);
+	scan = begin_bitmap_scan(walk->index, walk->snapshot, nkeys);
+	index_rescan(scan, keys, nkeys, NULL, 0);
 	index_getbitmap(scan, bitmap);
 	index_endscan(scan);
 	return bitmap;

@@ -9,7 +9,7 @@
 
 typedef struct TagWalk TagWalk;
 
-extern TagWalk *tag_walk_init(DirectTable *table, Qual *tag, MemoryContext context);
+extern TagWalk *tag_walk_init(DirectTable *table, Qual *tags, MemoryContext context);
 extern Relation tag_walk_index(const TagWalk *walk);
 extern int64 tag_walk_find_work(TagWalk *walk);
 extern bool tag_walk_find(TagWalk *walk);

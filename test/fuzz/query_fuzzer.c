@@ -111,11 +111,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	begin_query(&cursor, query, size, buffer);
 	while (next_query_pair(&cursor, &name, &value))
 	{
-		const Parameter *parameter = parameter_named(name);
+		const Parameter *parameter = parameter_named(name, false);
+		const Parameter *extended = parameter_named(name, true);
 
 		check_utf8(name);
 		check_utf8(value);
-		MUST(parameter == NULL || !parameter->sql_only);
+		MUST(parameter == NULL || (parameter == extended && parameter->scope == SCOPE_ENDPOINT));
+		MUST(extended == NULL || extended->scope != SCOPE_SQL);
 		check_values(value);
 	}
 	free(buffer);

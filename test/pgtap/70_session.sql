@@ -359,7 +359,7 @@ begin
   end loop;
   return plan;
 end $$;
-select matches(pg_temp.plan_of('select * from batches.batch order by parent_id desc, id desc limit 5'), 'Gather Merge.*Parallel Seq Scan',
+select matches(pg_temp.plan_of('select * from batches.batch order by webhook desc, id desc limit 5'), 'Gather Merge.*Parallel Seq Scan',
                'workers can share the reading of the batches');
 select is((select count(*) from batches.list_batches(device_type => '{MANY}', "limit" => null)), 60000::bigint,
           'a list that workers read is complete');

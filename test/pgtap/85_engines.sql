@@ -123,7 +123,7 @@ select pg_temp.same('counts updated in place are found');
 savepoint s;
 drop index batches.batch_created_at_idx, batches.batch_listing_idx;
 select pg_temp.same('other indexes do for dropped ones', 'mixed');
-drop index batches.batch_status_idx, batches.batch_user_id_idx, batches.batch_tags_idx;
+drop index batches.batch_status_idx, batches.batch_user_id_idx, batches.batch_tags_idx, batches.batch_parent_id_idx;
 select pg_temp.same('the keys do where they can', 'mixed');
 alter table batches.job drop constraint job_project_id_batch_id_fkey;
 alter table batches.batch drop constraint batch_pkey, drop constraint batch_id_key;
