@@ -27,7 +27,7 @@ is($node->safe_psql('postgres', "select public.compare(0.$seed, 500)"), '', 'the
 # Eight writers
 my ($out, $err) = ('', '');
 my $pgbench = IPC::Run::start(
-	['pgbench', '-n', '-c', 8, '-j', 2, '-T', 1800, '--max-tries=10', '-f', "$churn/writes.sql", $node->connstr('postgres')],
+	['pgbench', '-n', '-c', 8, '-j', 2, '-T', 1800, '--max-tries=10', '-D', 'parts=256', '-f', "$churn/writes.sql", $node->connstr('postgres')],
 	'>', \$out, '2>', \$err);
 my ($reindex_out, $reindex_err) = ('', '');
 my $maintainer = IPC::Run::start(
