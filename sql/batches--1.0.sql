@@ -365,6 +365,12 @@ create function @extschema@.total_cell(status @extschema@.batch_status, open boo
 comment on function @extschema@.total_cell(@extschema@.batch_status, boolean, @extschema@.queue_priority) is
   'The element of batch_total.n, from 1 on, in which such batches are counted; null for labels that are not the extension''s.';
 
+create function @extschema@.require_table(name text) returns regclass
+  language c stable strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_require_table';
+comment on function @extschema@.require_table(text) is
+  'The table of that name; an error 42P01 if there is none, 42809 if that is something else.';
+
 create function @extschema@.differing_counts()
   returns table (project_id uuid, batch_id uuid, device_type text, kept bigint[], actual bigint[])
   language plpgsql stable parallel restricted
@@ -372,6 +378,7 @@ create function @extschema@.differing_counts()
   as $differing_counts$
 #variable_conflict use_column
 begin
+  perform @extschema@.require_table(name) from unnest(array['batch', 'job', 'batch_job_count', 'batch_total']) name;
   return query
     with kept as (
       select c.project_id, c.batch_id,

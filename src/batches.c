@@ -97,6 +97,14 @@ require_table(const char *name)
 							"batches.create_tables().")));
 }
 
+/* batches.require_table(name text) returns regclass */
+PG_FUNCTION_INFO_V1(batches_require_table);
+Datum
+batches_require_table(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_OID(require_table(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
 /* The owner of a table, which need not be open: whose lock might have to be waited for. */
 Oid
 table_owner(Oid table)

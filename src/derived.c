@@ -221,7 +221,7 @@ derived_table_of(Oid batch, const char *name)
 {
 	Oid base = outermost_table(batch);
 	Oid schema = get_rel_namespace(base);
-	Oid table = get_relname_relid(name, schema);
+	Oid table;
 
 	if (schema != get_namespace_oid(BATCHES_SCHEMA, false))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -229,8 +229,7 @@ derived_table_of(Oid batch, const char *name)
 							   BATCHES_SCHEMA),
 						errhint("Use the triggers on the tables that %s.create_tables() makes.",
 								BATCHES_SCHEMA)));
-	if (!OidIsValid(table))
-		table = require_table(name);
+	table = require_table(name);
 	check_owner(batch, table);
 	return table;
 }

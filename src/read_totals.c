@@ -101,7 +101,7 @@ totals_may_answer(const Request *request)
 		return false;
 	batch = table_open(require_table("batch"), AccessShareLock);
 	totals_oid = get_relname_relid(TOTAL_TABLE, RelationGetNamespace(batch));
-	if (!OidIsValid(totals_oid))
+	if (!OidIsValid(totals_oid) || get_rel_relkind(totals_oid) != RELKIND_RELATION)
 	{
 		table_close(batch, NoLock);
 		return false;
@@ -115,8 +115,7 @@ totals_may_answer(const Request *request)
 		(batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		 (batch->rd_rel->relkind == RELKIND_RELATION && !has_subclass(RelationGetRelid(batch)) &&
 		  !has_superclass(RelationGetRelid(batch)))) &&
-		totals->rd_rel->relkind == RELKIND_RELATION && triggers_keep_totals(batch) &&
-		direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
+		triggers_keep_totals(batch) && direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
 		direct_policy_fallback_reason(totals, BATCH_POLICY) == NULL &&
 		may_select(request, batch, totals);
 	table_close(totals, NoLock);

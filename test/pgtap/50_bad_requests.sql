@@ -9,7 +9,7 @@ set local lc_messages = 'C';
 set local batches.user_id = 'ann';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(282);
+select plan(294);
 
 insert into batches.project_member values ('00000000-0000-0000-0000-000000000001', 'ann');
 insert into batches.batch (project_id, id, device_type, user_id)
@@ -238,6 +238,21 @@ select is(pg_temp.create_tables_without(gone), '55000', 'create_tables() without
                  where mask & (1 << (bit - 1)::int) > 0) g;
 select is((select array[count(*), sum(jobs_count)] from batches.list_batches()), array[1, 1]::bigint[],
           'attempts to make tables anew keep the rows');
+
+-- Something else by the name of a derived table, or nothing: what checks, mends and writes it says so; what can do without it does.
+\set calls 'array[''select * from batches.verify_counts()'', ''select batches.repair_counts()'', ''update batches.batch set open = not open'']'
+alter table batches.batch_total rename to kept;
+select pg_temp.matches_failure(call, '42P01', 'create_tables\(\)', 'without totals: ' || call) from unnest(:calls) call;
+create sequence batches.batch_total;
+select pg_temp.matches_failure(call, '42809', 'another name.*create_tables\(\)', 'a sequence for the totals: ' || call) from unnest(:calls) call;
+drop sequence batches.batch_total;
+create type batches.batch_total as (n bigint);
+select pg_temp.matches_failure(call, '42809', 'another name.*create_tables\(\)', 'a type for the totals: ' || call) from unnest(:calls) call;
+select is(batches.count_batches(), 1::bigint, 'which a count does not need');
+select is(batches.batch_facets() -> 'device_type', '{"FRESNEL": 1}', 'nor do facets');
+drop type batches.batch_total;
+alter table batches.kept rename to batch_total;
+select is_empty('select * from batches.verify_counts()', 'and nothing was changed');
 
 -- Without the tables it does not need, a listing goes on; without one that it needs, it says what to do.
 drop table batches.batch_total;
