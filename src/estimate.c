@@ -78,9 +78,9 @@ null_share(HeapTuple statistics)
 	return ((Form_pg_statistic) GETSTRUCT(statistics))->stanullfrac;
 }
 
-/* The share of the rows that have one of the values of a list. */
+/* The share of the rows that have one of the values of a list: of those that are common, and, by guess, of the others. */
 static double
-list_share(DirectTable *table, Qual *list, HeapTuple statistics)
+list_share(DirectTable *table, Qual *list, HeapTuple statistics, double *guessed)
 {
 	double share = 0;
 	double rest = 1 - null_share(statistics); /* the share of the values that are not common */
@@ -106,7 +106,8 @@ list_share(DirectTable *table, Qual *list, HeapTuple statistics)
 		distinct -= slot.nvalues;
 		free_attstatsslot(&slot);
 	}
-	return share + Max(rest, 0) * others / Max(distinct, Max(others, 1));
+	*guessed = Max(rest, 0) * others / Max(distinct, Max(others, 1));
+	return share;
 }
 
 /* The share of the rows within bounds: of the common values, and of the histogram's parts. */
@@ -146,11 +147,28 @@ double
 estimate_share(DirectTable *table, Qual *qual)
 {
 	HeapTuple statistics = find_statistics(table, qual);
+	double guessed = 0;
 	double share;
 
 	if (!HeapTupleIsValid(statistics))
 		return 1;
-	share = qual->has_list ? list_share(table, qual, statistics) : bounds_share(qual, statistics);
+	share = qual->has_list ? list_share(table, qual, statistics, &guessed)
+						   : bounds_share(qual, statistics);
 	ReleaseSysCache(statistics);
-	return Min(share, 1);
+	return Min(share + guessed, 1);
+}
+
+/* The share of the rows that have one of the common values of a list: no guess is in it. */
+double
+estimate_common_share(DirectTable *table, Qual *list)
+{
+	HeapTuple statistics = find_statistics(table, list);
+	double guessed;
+	double share;
+
+	if (!HeapTupleIsValid(statistics))
+		return 0;
+	share = list_share(table, list, statistics, &guessed);
+	ReleaseSysCache(statistics);
+	return share;
 }

@@ -10,5 +10,6 @@
 
 extern double estimate_tag_share(DirectTable *table, Qual *tags);
 extern double estimate_share(DirectTable *table, Qual *qual);
+extern double estimate_common_share(DirectTable *table, Qual *list);
 
 #endif /* BATCHES_ESTIMATE_H */

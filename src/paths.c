@@ -23,6 +23,7 @@
 #include "estimate.h"
 #include "job_counts.h"
 #include "paths.h"
+#include "read_totals.h"
 
 /* The work of a path's first turn. */
 #define FIRST_TURN 250
@@ -40,11 +41,13 @@
 /*
  * Paths by the projects of a viewer have the first turns for themselves where a request
  * names what other tenants may have, too: up to the first limit in any case, and up to the
- * last if the viewer sees few rows.
+ * last if the viewer sees few rows. To that comes what finding so many projects takes.
  */
 #define SIZING_TURN (FIRST_TURN * 4)
 #define LAST_OWN_TURN (FIRST_TURN * 256)
 #define FEW_OWN_ROWS 2000
+#define FIRST_OWN_PROJECTS 16
+#define WORK_OWN_PROJECT (4 * PATIENCE * WORK_DESCENT)
 
 /* Whether a path by a walk is better than one by another that reads the same rows. */
 static bool
@@ -389,19 +392,55 @@ takes_part(const PathSet *paths, const IndexWalk *walk)
 		   (walk->list != NULL && (walk->list == paths->viewer_projects || walk->index->is_key));
 }
 
-/* Whether the statistics expect few rows in the projects of the viewer. */
+/* What opens a table or an index lets it be counted again. */
+static void
+hide_statistics(const DirectScan *scan)
+{
+	for (int i = 0; i < N_SOURCES; i++)
+		if (scan->tables[i] != NULL)
+			direct_hide_statistics(scan->tables[i]);
+}
+
+/* Whether the totals have few rows in the projects of the viewer. The first projects may have many already. */
 static bool
-expects_few_rows(const PathSet *paths)
+counts_few_rows(const PathSet *paths)
+{
+	const Qual *projects = paths->viewer_projects;
+	int64 nrows = 0;
+	int n = 0;
+
+	while (n < projects->nvalues && nrows <= FEW_OWN_ROWS)
+	{
+		n = Min(n == 0 ? FIRST_OWN_PROJECTS : n * 8, projects->nvalues);
+		if (!count_projects(projects->values, n, &nrows))
+			nrows = PG_INT64_MAX;
+	}
+	hide_statistics(paths->scan);
+	return nrows <= FEW_OWN_ROWS;
+}
+
+/*
+ * Whether there are few rows in the projects of the viewer. The statistics take a project that
+ * is not common for as large as others, even if it is empty: so where they guess many, the
+ * totals tell.
+ */
+static bool
+sees_few_rows(const PathSet *paths)
 {
 	for (int i = 0; i < paths->ncollections; i++)
 	{
 		const IndexWalk *walk = &paths->collections[i].walk;
+		double entries;
 
-		if (walk->list == paths->viewer_projects)
-			return direct_entries(walk->index) * estimate_share(walk->table, walk->list) <=
-				   FEW_OWN_ROWS;
+		if (walk->list != paths->viewer_projects)
+			continue;
+		entries = direct_entries(walk->index);
+		if (entries * estimate_share(walk->table, walk->list) <= FEW_OWN_ROWS)
+			return true;
+		if (entries * estimate_common_share(walk->table, walk->list) > FEW_OWN_ROWS)
+			return false;
 	}
-	return false;
+	return counts_few_rows(paths);
 }
 
 /* Lets all paths take part once those by the viewer's projects have proved long. */
@@ -416,8 +455,9 @@ admit_others(PathSet *paths, int64 work_limit)
 		goes_on |= !paths->merges[i].gave_up && takes_part(paths, &paths->merges[i].walk);
 	for (int i = 0; i < paths->ncollections; i++)
 		goes_on |= !paths->collections[i].gave_up && takes_part(paths, &paths->collections[i].walk);
-	if (!goes_on || work_limit > LAST_OWN_TURN ||
-		(work_limit == SIZING_TURN && !expects_few_rows(paths)))
+	if (!goes_on ||
+		work_limit > LAST_OWN_TURN + paths->viewer_projects->nvalues * (int64) WORK_OWN_PROJECT ||
+		(work_limit == SIZING_TURN && !sees_few_rows(paths)))
 		paths->viewer_projects = NULL;
 }
 
@@ -428,9 +468,7 @@ paths_begin(PathSet *paths, DirectScan *scan, bool for_page)
 	memset(paths, 0, sizeof(*paths));
 	paths->scan = scan;
 	paths->for_page = for_page;
-	for (int i = 0; i < N_SOURCES; i++)
-		if (scan->tables[i] != NULL)
-			direct_hide_statistics(scan->tables[i]);
+	hide_statistics(scan);
 	if (for_page)
 		add_merges(scan, paths);
 	add_collections(scan, paths, for_page);

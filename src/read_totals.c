@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "batches.h"
 #include "fetch.h"
@@ -430,5 +431,22 @@ count_by_totals(const Request *request, bool by_index, int64 *count)
 		if (chosen[i])
 			*count += sum.cells[i];
 	}
+	return true;
+}
+
+/* Counts the batches of some projects. Returns false if the totals cannot tell. */
+bool
+count_projects(Datum *projects, int nprojects, int64 *count)
+{
+	Request request = {0};
+
+	request.filters[PARAMETER_PROJECT_ID].given = true;
+	request.filters[PARAMETER_PROJECT_ID].value = PointerGetDatum(
+		construct_array(projects, nprojects, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	*count = 0;
+	if (!totals_may_answer(&request))
+		return false;
+	/* A project that never had a batch has no row. */
+	(void) count_by_totals(&request, true, count);
 	return true;
 }

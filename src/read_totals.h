@@ -13,6 +13,7 @@
 
 extern bool totals_may_answer(const Request *request);
 extern bool count_by_totals(const Request *request, bool by_index, int64 *count);
+extern bool count_projects(Datum *projects, int nprojects, int64 *count);
 extern ArrayType *total_row_cells(TupleTableSlot *slot);
 extern void read_total_rows(const Request *request, bool by_device, QueryRowCallback callback,
 							void *arg);

@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(55);
+select plan(69);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -150,15 +150,18 @@ select is(pg_temp.requests('sql', 'batches.scan is sql') - :before_sql, 1::bigin
 select is((select count(*) - count(distinct (engine, reason)) from batches.engine_requests()), 0::bigint, 'a row for each reason');
 
 -- Who sees few batches is not told by the work of a request what others have: their user, tag and device take as much as
--- those that nobody has.
+-- those that nobody has. Nor is who has many projects that are empty, which the statistics do not know.
 insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
-select pg_temp.p(100 + n % 2), md5('others' || n)::uuid, 'THEIRS', case when n % 50 = 0 then 'they' else 'them' end,
+select pg_temp.p(1000 + n % 300), md5('others' || n)::uuid, 'THEIRS', case when n % 50 = 0 then 'they' else 'them' end,
        case when n % 70 = 0 then '{rare-theirs,theirs}' else '{theirs}' end::text[], '2025-02-01Z'::timestamptz + n * interval '1 minute'
   from generate_series(1, 20000) n;
 insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
 select pg_temp.p(case when n <= 300 then 200 else 201 end), md5('few' || n)::uuid, 'D1', 'u1', '{common}', '2025-02-01Z'::timestamptz + n * interval '9 minutes'
   from generate_series(1, 1300) n;
 insert into batches.project_member values (pg_temp.p(200), 'hundreds'), (pg_temp.p(201), 'thousand');
+insert into batches.project_member
+select pg_temp.p(n), viewer
+  from (values ('fifty', 151, 199), ('fifty', 201, 201), ('crowd', 201, 201), ('crowd', 2001, 2999)) v (viewer, first, last), generate_series(first, last) n;
 analyze batches.batch, batches.batch_job_count;
 create function pg_temp.work_of(viewer text, request text) returns text language plpgsql as $$
 declare
@@ -170,7 +173,7 @@ begin
   return answer;
 end $$;
 select is(pg_temp.work_of(viewer, theirs), pg_temp.work_of(viewer, nobodys), viewer || ': what ' || theirs || ' takes is what ' || nobodys || ' does')
-  from unnest(array['hundreds', 'thousand']) viewer,
+  from unnest(array['hundreds', 'thousand', 'fifty', 'crowd']) viewer,
        (values ('user_id => ''{them}''', 'user_id => ''{nobody}'''),
                ('user_id => ''{they}''', 'user_id => ''{nobody}'''),
                ('tag => ''theirs''', 'tag => ''nothing'''),
