@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(69);
+select plan(71);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -181,6 +181,18 @@ select is(pg_temp.work_of(viewer, theirs), pg_temp.work_of(viewer, nobodys), vie
                ('device_type => ''{THEIRS}'', order_by => ''id''', 'device_type => ''{NONE}'', order_by => ''id'''),
                ('user_id => ''{they}'', status => ''{PENDING}'', order_by => ''user_id''', 'user_id => ''{none}'', status => ''{PENDING}'', order_by => ''user_id'''),
                ('tag => ''theirs'', min_jobs => 0, order_by => ''jobs_count''', 'tag => ''nothing'', min_jobs => 0, order_by => ''jobs_count''')) v (theirs, nobodys);
+
+-- What is read after the totals were asked is not counted by the server's statistics either.
+create function pg_temp.counted() returns numeric language sql as $$
+  select sum(pg_stat_get_xact_numscans(oid) + pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_blocks_fetched(oid))
+    from pg_class where relnamespace = 'batches'::regnamespace
+$$;
+select pg_temp.counted() as counted \gset before_
+set local batches.user_id = 'fifty';
+set local role batches_test_reader;
+select is((select count(*) from batches.list_batches(user_id => '{them}')), 0::bigint, 'nothing is theirs');
+reset role;
+select is(pg_temp.counted() - :before_counted, 0::numeric, 'and nothing is counted');
 
 select * from finish();
 rollback;
