@@ -50,6 +50,9 @@ REGRESS = install document errors explain standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty snapshots
 ISOLATION_OPTS = --inputdir=test
+# With TAP_TESTS=1, installcheck runs these, too. They start servers of their own, so
+# not as root, and take minutes.
+PROVE_TESTS = $(wildcard test/t/*.pl)
 
 PG_CPPFLAGS = -DBATCHES_VERSION='"$(EXTVERSION)"'
 
@@ -65,3 +68,9 @@ FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz:
 	scripts/fuzz $(FUZZ_SECONDS)
+
+# The release as a zip, of what is committed.
+RELEASE = $(EXTENSION)-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
+.PHONY: dist
+dist:
+	git archive --format=zip --prefix=$(RELEASE)/ --output=$(RELEASE).zip HEAD
