@@ -45,9 +45,10 @@ begin
 end $$;
 
 create table pg_temp.pool (
-  projects uuid[], prefixes text[], users text[], devices text[], tags text[], configurations jsonb[], ids uuid[]);
+  projects uuid[], parents uuid[], prefixes text[], users text[], devices text[], tags text[], configurations jsonb[], ids uuid[]);
 insert into pg_temp.pool
 select array(select pg_temp.random_uuid() from generate_series(1, 12)),
+       array(select pg_temp.random_uuid() from generate_series(1, 100)),
        array(select left(pg_temp.random_uuid()::text, 1 + pg_temp.upto(14)) from generate_series(1, 20)),
        array['user-1', 'user-2', 'user-3', 'user-4', 'user-5', 'User-1', '', 'user-1 ', 'é', '日本', '{x,y}', 'o''x\"'],
        array['FRESNEL', 'FRESNEL_CAN1', 'EMU_FREE', 'EMU_MPS', 'EMU_SV', 'fresnel', 'Émulateur', 'a,b', E'x\\y''z"\n'],
@@ -75,7 +76,7 @@ begin
       project_id, id, parent_id, status, open, priority, device_type, user_id, created_at, updated_at, tags,
       configuration, backend_configuration, webhook, start_datetime, end_datetime, queue_priority)
     values (
-      pg_temp.pick(pool.projects), new_id, case when pg_temp.chance(0.1) then pg_temp.random_uuid() end,
+      pg_temp.pick(pool.projects), new_id, case when pg_temp.chance(0.1) then pg_temp.pick(pool.parents) end,
       pg_temp.pick(enum_range(null::batches.batch_status)), pg_temp.chance(0.3),
       pg_temp.pick(array[0, 0, 0, 1, -1, 10, 2147483647, -2147483648]), pg_temp.pick(pool.devices),
       pg_temp.pick(pool.users), pg_temp.random_time(), pg_temp.random_time(),
@@ -172,7 +173,10 @@ create function pg_temp.plain_rows(
     open boolean default null, min_jobs bigint default null, max_jobs bigint default null,
     start_date timestamptz default null, end_date timestamptz default null,
     queue_priority batches.queue_priority[] default null, tag text default null, created_after timestamptz default null,
-    created_before timestamptz default null, order_by text default null, order_by_direction text default null)
+    created_before timestamptz default null, parent_id uuid[] default null, updated_after timestamptz default null,
+    updated_before timestamptz default null, tags_any text[] default null, tags_all text[] default null,
+    exclude_status batches.batch_status[] default null, exclude_device_type text[] default null,
+    order_by text default null, order_by_direction text default null)
   returns pg_temp.plain[] language plpgsql as $$
 #variable_conflict use_variable
 declare
@@ -211,7 +215,16 @@ begin
        and (coalesce(cardinality(queue_priority), 0) = 0 or p.queue_priority = any (queue_priority))
        and (tag is null or exists (select from unnest(p.tags) t where t = tag collate "C"))
        and (created_after is null or p.created_at >= created_after)
-       and (created_before is null or p.created_at <= created_before));
+       and (created_before is null or p.created_at <= created_before)
+       and (coalesce(cardinality(parent_id), 0) = 0 or coalesce(p.parent_id = any (parent_id), false))
+       and (updated_after is null or p.updated_at >= updated_after)
+       and (updated_before is null or p.updated_at <= updated_before)
+       and (coalesce(cardinality(tags_any), 0) = 0
+            or exists (select from unnest(p.tags) t join unnest(tags_any) w on t = w collate "C"))
+       and (coalesce(cardinality(tags_all), 0) = 0
+            or not exists (select from unnest(tags_all) w where not exists (select from unnest(p.tags) t where t = w collate "C")))
+       and (coalesce(cardinality(exclude_status), 0) = 0 or not p.status = any (exclude_status))
+       and (coalesce(cardinality(exclude_device_type), 0) = 0 or not p.device_type = any (exclude_device_type)));
   execute format(
     'select array(select f from unnest($1) f order by (%1$s) is null %2$s, %1$s %2$s, id::text collate "C" %2$s)',
     key, direction) into found using found;
@@ -230,12 +243,12 @@ create function pg_temp.plain_time(t timestamptz) returns text language sql as $
        lateral (select extract(year from utc)::int + case when extract(year from utc) < 0 then 1 else 0 end as year) y
 $$;
 
-create function pg_temp.plain_document(rows pg_temp.plain[], total bigint, start bigint) returns jsonb language sql as $$
+create function pg_temp.plain_document(rows pg_temp.plain[], total bigint, start bigint, omitted text[]) returns jsonb language sql as $$
   select jsonb_build_object(
     'status', 'success', 'message', 'OK.', 'code', '200',
     'data', coalesce((
       select jsonb_agg(
-               jsonb_build_object(
+               (jsonb_build_object(
                  'id', r.id, 'status', r.status, 'complete', not r.open, 'open', r.open, 'priority', r.priority,
                  'device_type', r.device_type, 'user_id', r.user_id, 'project_id', r.project_id,
                  'created_at', pg_temp.plain_time(r.created_at), 'updated_at', pg_temp.plain_time(r.updated_at),
@@ -244,7 +257,8 @@ create function pg_temp.plain_document(rows pg_temp.plain[], total bigint, start
                || jsonb_strip_nulls(jsonb_build_object(
                  'parent_id', r.parent_id, 'backend_configuration', r.backend_configuration, 'webhook', r.webhook,
                  'start_datetime', pg_temp.plain_time(r.start_datetime), 'end_datetime', pg_temp.plain_time(r.end_datetime)))
-               || case when r.configuration is null then '{}' else jsonb_build_object('configuration', r.configuration) end
+               || case when r.configuration is null then '{}' else jsonb_build_object('configuration', r.configuration) end)
+               - omitted
                order by n)
         from unnest(rows) with ordinality r (
           id, parent_id, status, complete, open, priority, device_type, user_id, project_id, created_at, updated_at,
@@ -269,7 +283,7 @@ $$;
 
 create table pg_temp.request (
   n int, who text, role text, filters text, ordering text, "offset" bigint,
-  list_limit bigint, list_window text, document_who text, document_limit bigint, document_window text);
+  omitted text[], without_total boolean, list_limit bigint, list_window text, document_who text, document_limit bigint, document_window text);
 
 create function pg_temp.random_list("values" text[], unknown text) returns text[] language plpgsql volatile as $$
 begin
@@ -301,6 +315,11 @@ begin
       pg_temp.random_list(enum_range(null::batches.batch_status)::text[], 'DONE')::text
     when 'queue_priority' then
       pg_temp.random_list(enum_range(null::batches.queue_priority)::text[], 'FREE')::text
+    when 'parent_id' then pg_temp.random_list(pool.parents::text[], pg_temp.random_uuid()::text)::text
+    when 'exclude_status' then (pg_temp.random_list(enum_range(null::batches.batch_status)::text[], 'DONE'))[1 : 1 + pg_temp.upto(8)]::text
+    when 'exclude_device_type' then pg_temp.random_list(pool.devices, 'NO_DEVICE')::text
+    when 'tags_any' then pg_temp.random_list(pool.tags, 'no-tag')::text
+    when 'tags_all' then (pg_temp.random_list(pool.tags, 'a'))[1 : 1 + pg_temp.upto(3)]::text
     when 'tag' then case when pg_temp.chance(0.1) then 'no-tag' else pg_temp.pick(pool.tags) end
     when 'complete' then pg_temp.chance(0.5)::text
     when 'open' then pg_temp.chance(0.5)::text
@@ -315,9 +334,10 @@ do $$
 declare
   names constant text[] := array[
     'id', 'id__starts_with', 'project_id', 'user_id', 'device_type', 'status', 'complete', 'open', 'min_jobs', 'max_jobs',
-    'start_date', 'end_date', 'queue_priority', 'tag', 'created_after', 'created_before'];
+    'start_date', 'end_date', 'queue_priority', 'tag', 'created_after', 'created_before', 'parent_id', 'updated_after',
+    'updated_before', 'tags_any', 'tags_all', 'exclude_status', 'exclude_device_type'];
   -- What totals can tell alone
-  cell_names constant text[] := array['project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority'];
+  cell_names constant text[] := array['project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority', 'exclude_status', 'exclude_device_type'];
   orders constant text[] := array[
     'created_at', 'updated_at', 'start_datetime', 'end_datetime', 'id', 'status', 'open', 'complete', 'priority',
     'device_type', 'user_id', 'project_id', 'jobs_count', 'queue_priority'];
@@ -329,11 +349,11 @@ begin
   select * into strict pool from pg_temp.pool;
   for i in 1 .. current_setting('test.requests')::int loop
     -- Most requests have few filters, some have all.
-    share := pg_temp.pick(array[0, 0, 1, 1, 1, 1, 2, 2, 3, 5, 16]) / 16.0;
+    share := pg_temp.pick(array[0, 0, 1, 1, 1, 1, 2, 2, 3, 5, 23]) / 23.0;
     only_cells := pg_temp.chance(0.2);
     page_limit := case when pg_temp.chance(0.1) then 1 else 1 + pg_temp.upto(100) end;
     insert into pg_temp.request
-    select i, who, role, filters, ordering, "offset",
+    select i, who, role, filters, ordering, "offset", omitted, pg_temp.chance(0.1),
            case l when 'null' then 9223372036854775807 when '' then 100 else l::bigint end,
            concat_ws(', ', '"limit" => ' || nullif(l, ''),
                      case when "offset" > 0 or pg_temp.chance(0.5) then '"offset" => ' || "offset" end),
@@ -355,6 +375,9 @@ begin
                      as ordering,
                    case when pg_temp.chance(0.6) then 0 when pg_temp.chance(0.7) then pg_temp.upto(30)
                         else pg_temp.upto(4000) end as "offset",
+                   case when pg_temp.chance(0.3) then
+                     array(select key from unnest(array['configuration', 'backend_configuration', 'webhook', 'tags', 'jobs_count_per_status']) key
+                            where pg_temp.chance(0.5)) else '{}' end as omitted,
                    case when pg_temp.chance(0.1) then 'null' when pg_temp.chance(0.1) then ''
                         when pg_temp.chance(0.1) then pg_temp.pick(array['101', '250', '3000', '9223372036854775807'])
                         else page_limit::text end as l,
@@ -390,6 +413,8 @@ do $$
 declare
   r pg_temp.request;
   engine text;
+  omission text;
+  nothing jsonb; -- of what is left out
   filters_and_order text;
   call text;
   answers text[];
@@ -412,6 +437,7 @@ begin
       execute format('select pg_temp.plain_rows(%s)', concat_ws(', ', '$1', '$2', nullif(filters_and_order, '')))
          into document_found using pg_temp.projects_of(r.document_who, r.role), pg_temp.hidden_from(r.role);
     end if;
+    nothing := coalesce((select jsonb_object_agg(key, null) from unnest(r.omitted) key), '{}');
     list_page := array(select (f.*)::pg_temp.plain from unnest(found) f limit r.list_limit offset r."offset");
     document_page := array(select (f.*)::pg_temp.plain from unnest(document_found) f limit r.document_limit offset r."offset");
     insert into pg_temp.outcome values (r.n, cardinality(found), cardinality(list_page), cardinality(document_found),
@@ -420,10 +446,12 @@ begin
     foreach engine in array array['index', 'sql'] loop
       perform set_config('batches.scan', pg_temp.engine_for(engine, r.who, r.role), true);
       perform set_config('batches.user_id', r.who, true), set_config('role', r.role, true);
-      call := format('batches.list_batches(%s)', concat_ws(', ', nullif(filters_and_order, ''), nullif(r.list_window, '')));
+      omission := case when r.omitted <> '{}' then format('omit => %L', r.omitted) end;
+      call := format('batches.list_batches(%s)',
+                     concat_ws(', ', nullif(filters_and_order, ''), nullif(r.list_window, ''), omission));
       execute format('select array(select l::text from %s l)', call) into answers;
       perform set_config('role', 'none', true);
-      plains := array(select p::text from unnest(list_page) p);
+      plains := array(select jsonb_populate_record(p, nothing)::text from unnest(list_page) p);
       if answers is distinct from plains then
         insert into pg_temp.mismatch
         select r.n, engine || ' list', call, a, p from unnest(answers, plains) u (a, p) where a is distinct from p limit 1;
@@ -449,10 +477,12 @@ begin
       perform set_config('batches.scan', pg_temp.engine_for(engine, r.document_who, r.role), true);
       perform set_config('batches.user_id', r.document_who, true), set_config('role', r.role, true);
       call := format('batches.get_all_batches(%s)',
-                     concat_ws(', ', nullif(filters_and_order, ''), nullif(r.document_window, '')));
+                     concat_ws(', ', nullif(filters_and_order, ''), nullif(r.document_window, ''), omission,
+                               case when r.without_total then 'total => ''none''' end));
       execute 'select ' || call into document;
       perform set_config('role', 'none', true);
-      plain := pg_temp.plain_document(document_page, cardinality(document_found), r."offset");
+      plain := pg_temp.plain_document(document_page, case when not r.without_total then cardinality(document_found) end, r."offset",
+                                      r.omitted);
       if document::jsonb is distinct from plain then
         insert into pg_temp.mismatch
         select r.n, engine || ' document', call, coalesce(a::text, document->>'pagination'), coalesce(p::text, plain->>'pagination')
@@ -496,7 +526,7 @@ select cmp_ok((select count(*) from pg_temp.outcome where total = 0), '>', (:req
 select cmp_ok((select count(*) from pg_temp.outcome o join pg_temp.request r using (n)
                 where o.total > 0 and r.role in ('none', 'batches_test_reader', 'batches_test_analyst')
                   and not exists (select from regexp_matches(r.filters, '(\w+) => ''', 'g') f
-                                   where f[1] not in ('project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority'))),
+                                   where f[1] not in ('project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority', 'exclude_status', 'exclude_device_type'))),
               '>', (:requests / 10)::bigint, 'many requests find what totals can tell');
 select is((select count(distinct (r.role, r.who = '')) from pg_temp.outcome o join pg_temp.request r using (n) where o.total > 1), 9::bigint,
           'every role has found batches, with a user and without one where it may');
@@ -508,7 +538,7 @@ select is((select count(distinct (order_by[1], direction[1]))
           'every order in both directions put several rows in order');
 select is((select count(distinct name[1])
              from pg_temp.request r join pg_temp.outcome o using (n), regexp_matches(filters, '(\w+) => ''', 'g') name
-            where o.total between 1 and 2000), 16::bigint,
+            where o.total between 1 and 2000), 23::bigint,
           'every filter left some of the batches out');
 
 select * from finish();
