@@ -16,9 +16,10 @@ create function public.statuses() returns batches.batch_status[] language sql st
   as $$ select array_remove(enum_range(null::batches.batch_status)::text[], 'BLOCKED')::batches.batch_status[] $$;
 
 create procedure public.add_batches(batches int) language sql as $$
-  insert into batches.batch (project_id, status, open, priority, device_type, user_id, created_at, updated_at, tags,
+  insert into batches.batch (project_id, parent_id, status, open, priority, device_type, user_id, created_at, updated_at, tags,
                              start_datetime, end_datetime, queue_priority)
-  select lpad((floor(random() ^ 2 * 14)::int)::text, 32, '0')::uuid, public.pick(public.statuses()),
+  select lpad((floor(random() ^ 2 * 14)::int)::text, 32, '0')::uuid,
+         case when random() < 0.1 then lpad((floor(random() * 30)::int)::text, 32, 'b')::uuid end, public.pick(public.statuses()),
          random() < 0.2, floor(random() * 3), public.pick(array['A', 'B', 'b', 'EMU']), 'user-' || floor(random() * 9),
          t, t + floor(random() * 20) * interval '1 minute',
          array_remove(array[case when random() < 0.3 then 'common' end, case when random() < 0.02 then 'rare' end], null),
@@ -58,7 +59,14 @@ insert into public.filter values
   ('end_date', 'timestamptz', 0.15, 'public.moment()', 'b.end_datetime <= r.end_date'),
   ('queue_priority', 'text[]', 0.2, 'array[public.pick(enum_range(null::batches.queue_priority))]', 'b.queue_priority::text = any (r.queue_priority)'),
   ('tag', 'text', 0.15, 'public.pick(''{common,rare,none}''::text[])', 'r.tag = any (b.tags)'),
-  ('created_before', 'timestamptz', 0.15, 'public.moment()', 'b.created_at <= r.created_before');
+  ('created_before', 'timestamptz', 0.15, 'public.moment()', 'b.created_at <= r.created_before'),
+  ('parent_id', 'uuid[]', 0.05, 'array(select lpad(floor(random() * 32)::int::text, 32, ''b'')::uuid from generate_series(1, 5))', 'coalesce(b.parent_id = any (r.parent_id), false)'),
+  ('updated_after', 'timestamptz', 0.05, 'public.moment()', 'b.updated_at >= r.updated_after'),
+  ('updated_before', 'timestamptz', 0.05, 'public.moment()', 'b.updated_at <= r.updated_before'),
+  ('tags_any', 'text[]', 0.1, 'array[public.pick(''{common,rare,none}''::text[]), ''rare'']', 'b.tags && r.tags_any'),
+  ('tags_all', 'text[]', 0.05, 'array[public.pick(''{common,none}''::text[]), ''rare'']', 'b.tags @> r.tags_all'),
+  ('exclude_status', 'text[]', 0.1, 'array(select public.pick(public.statuses()) from generate_series(1, 1 + floor(random() * 6)::int))', 'b.status::text <> all (r.exclude_status)'),
+  ('exclude_device_type', 'text[]', 0.1, 'array[public.pick(''{A,B,b,EMU,x}''::text[]), ''EMU'']', 'b.device_type <> all (r.exclude_device_type)');
 
 -- What batches are sorted by
 create table public.ordering (name text, expression text);
@@ -89,16 +97,31 @@ begin
       return row(pick(array['', 'one', 'few', 'all']), 1 + floor(shape[%1$s] * %2$s), pick(array['ASC', 'DESC']), pick(array[null, 1, 10, 100]),
                  case when random() < 0.5 then 0 else floor(random() ^ 4 * 2000) end, %3$s)::public.request;
     end $f$ $q$, (select count(*) + 1 from public.filter), cardinality(orders), random_values);
-  -- What an engine answers, in the snapshot of the statement that asks
+  -- What an engine answers, in the snapshot of the statement that asks. Behind a cursor is what is behind as many rows.
   execute format($q$
     create function public.answer(engine text, r public.request) returns jsonb language plpgsql stable as $f$
     declare
       orders constant text[] := %1$L;
+      page uuid[];
+      last uuid;
+      by_cursor uuid[];
     begin
       perform set_config('batches.scan', engine, true), set_config('batches.user_id', r."user", true);
+      page := array(select l.id from batches.list_batches(%2$s, order_by => orders[r.ordering], order_by_direction => r.order_by_direction,
+                                                          "limit" => r."limit", "offset" => r."offset") l);
+      if r."offset" > 0 then
+        last := (select l.id from batches.list_batches(%2$s, order_by => orders[r.ordering], order_by_direction => r.order_by_direction,
+                                                       "limit" => 1, "offset" => r."offset" - 1) l);
+      end if;
+      if last is not null then
+        by_cursor := array(select l.id from batches.list_batches(%2$s, order_by => orders[r.ordering], order_by_direction => r.order_by_direction, "limit" => r."limit",
+                             after => batches.next_cursor(last, %2$s, order_by => orders[r.ordering], order_by_direction => r.order_by_direction)) l);
+        if by_cursor <> page then
+          return jsonb_build_array('behind the cursor', by_cursor);
+        end if;
+      end if;
       return jsonb_build_array(
-        (select coalesce(jsonb_agg(id), '[]')
-           from batches.list_batches(%2$s, order_by => orders[r.ordering], order_by_direction => r.order_by_direction, "limit" => r."limit", "offset" => r."offset")),
+        to_jsonb(page),
         batches.count_batches(%2$s),
         batches.batch_facets(%2$s));
     end $f$ $q$, orders, arguments);

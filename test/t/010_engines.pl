@@ -34,6 +34,43 @@ my $maintainer = IPC::Run::start(
 	['pgbench', '-n', '-c', 1, '-T', 1800, '-f', "$churn/maintenance.sql", $node->connstr('postgres')],
 	'>', \$reindex_out, '2>', \$reindex_err);
 
+# Walks by cursor, each page in a snapshot of its own: what is there all along, with the same value in the order's column, comes
+# once. Writers change none of these columns but the time of the last update, which only grows.
+$node->safe_psql('postgres', q{
+	create function public.walk(engine text, key text, direction text, page int) returns uuid[] language plpgsql volatile as $$
+	declare
+	  cursor text := '';
+	  ids uuid[] := '{}';
+	  more uuid[];
+	begin
+	  perform set_config('batches.scan', engine, true);
+	  while cursor is not null loop
+	    with p as materialized (
+	      select id, row_number() over () as n
+	        from batches.list_batches(order_by => key, order_by_direction => direction, "limit" => page, after => cursor))
+	    select array_agg(id order by n), batches.next_cursor((array_agg(id order by n desc))[1], order_by => key, order_by_direction => direction)
+	      into more, cursor from p;
+	    ids := ids || coalesce(more, '{}');
+	  end loop;
+	  return ids;
+	end $$});
+my @wrong_walks;
+for my $walk (map { my $key = $_; map { [ $key, $_ ] } 'ASC', 'DESC' } qw(created_at updated_at start_datetime user_id id))
+{
+	my ($key, $direction) = @$walk;
+	foreach my $engine ('index', 'sql')
+	{
+		my $wrong = $node->safe_psql('postgres', qq{
+			create temp table first as select id, $key as key from batches.batch;
+			create temp table walked as select id from unnest(public.walk('$engine', '$key', '$direction', 40)) id;
+			select count(*) from (
+			  select f.id from first f join batches.batch b on b.id = f.id left join walked w on w.id = f.id
+			   where b.$key is not distinct from f.key group by f.id having count(w.id) <> 1) x});
+		push @wrong_walks, "$key $direction, $engine: $wrong" if $wrong ne '0';
+	}
+}
+is(join("\n", @wrong_walks), '', 'a walk by cursor meets once what stays where it is, while eight clients write');
+
 # A serializable reader may be asked to try again.
 my @levels = ('read committed', 'repeatable read', 'serializable');
 my @mismatches;
