@@ -161,7 +161,7 @@ render_document(Request *request, int64 *total, int64 *rows)
 	scan = scan_begin(request, false);
 	if (request->cursor != NULL)
 		scan_page(scan, add_row_to_page, &page);
-	else
+	else if (scan_has_page(scan))
 		scan_page(scan, add_row_to_document, &page.document);
 	*rows = page.document.rows;
 	*total = request->without_total ? 0 : scan_total(scan, *rows + page.has_more);
@@ -286,7 +286,8 @@ batches_explain_batches(PG_FUNCTION_ARGS)
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	require_cursor(&request);
 	scan = scan_begin(&request, true);
-	scan_page(scan, count_row, &rows);
+	if (scan_has_page(scan))
+		scan_page(scan, count_row, &rows);
 	if (!request.without_total)
 		total = scan_total(scan, rows);
 	report = scan_report(scan);

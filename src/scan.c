@@ -37,10 +37,14 @@ typedef enum ScanEngine
 
 static int engine = ENGINE_AUTO;
 
+/* From this offset on, a page may be behind the end: the total, which tells, costs less than the page. */
+#define FAR_OFFSET 10000
+
 struct BatchScan
 {
 	const Request *request;
 	DirectScan *direct; /* NULL: SQL reads */
+	int64 total;        /* -1: not counted yet */
 	ScanReport report;
 };
 
@@ -200,6 +204,7 @@ scan_begin(Request *request, bool lists_paths)
 	restrict_to_viewer(request);
 	check_job_counts(request);
 	scan->request = request;
+	scan->total = -1;
 	scan->report.lists_paths =
 		(lists_paths || message_level_is_interesting(DEBUG1)) && sees_all_rows();
 	if (engine != ENGINE_SQL)
@@ -232,12 +237,9 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 	scan_sql_page(scan->request, callback, arg);
 }
 
-/*
- * Counts all rows that match. What costs least comes first: the page may have shown how many
- * there are, totals may tell, an index is read, SQL counts.
- */
-int64
-scan_count(BatchScan *scan)
+/* Counts: the page may have shown how many there are, totals may tell, an index is read, SQL counts. */
+static int64
+count_matches(BatchScan *scan)
 {
 	bool may_count = scan->direct != NULL && direct_scan_may_count(scan->direct);
 	int64 count;
@@ -262,6 +264,31 @@ scan_count(BatchScan *scan)
 	return scan_sql_count(scan->request);
 }
 
+/* Counts all rows that match, once. What costs least comes first. */
+int64
+scan_count(BatchScan *scan)
+{
+	if (scan->total < 0)
+		scan->total = count_matches(scan);
+	return scan->total;
+}
+
+/*
+ * Whether a page whose total is asked for, too, may have rows. If it is far behind, they are
+ * counted before: nothing is read to find that the page is behind the end. Where SQL reads the
+ * page, it says what rights are missing even then.
+ */
+bool
+scan_has_page(BatchScan *scan)
+{
+	bool counts_before = scan->request->offset >= FAR_OFFSET && !scan->request->without_total &&
+						 scan->direct != NULL &&
+						 direct_scan_page_fallback_reason(scan->direct) == NULL &&
+						 direct_scan_may_page(scan->direct);
+
+	return !counts_before || scan->request->offset < scan_count(scan);
+}
+
 /*
  * The total after a page of so many rows. A page that is shorter than its limit is the last
  * one, so it tells the total by itself.
@@ -272,7 +299,8 @@ scan_total(BatchScan *scan, int64 nrows)
 	const Request *request = scan->request;
 	bool is_last = request->limit == NO_LIMIT || nrows < request->limit;
 
-	if (!is_last || request->after != NULL || (nrows == 0 && request->offset > 0))
+	if (scan->total >= 0 || !is_last || request->after != NULL ||
+		(nrows == 0 && request->offset > 0))
 		return scan_count(scan);
 	scan->report.total_source = "page";
 	return request->offset + nrows;

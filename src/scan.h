@@ -16,6 +16,7 @@ extern void check_job_counts(const Request *request);
 extern BatchScan *scan_begin(Request *request, bool lists_paths);
 extern void scan_page(BatchScan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_count(BatchScan *scan);
+extern bool scan_has_page(BatchScan *scan);
 extern int64 scan_total(BatchScan *scan, int64 nrows);
 extern const ScanReport *scan_report(const BatchScan *scan);
 extern void scan_end(BatchScan *scan);

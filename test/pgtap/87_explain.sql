@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(71);
+select plan(82);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -193,6 +193,32 @@ set local role batches_test_reader;
 select is((select count(*) from batches.list_batches(user_id => '{them}')), 0::bigint, 'nothing is theirs');
 reset role;
 select is(pg_temp.counted() - :before_counted, 0::numeric, 'and nothing is counted');
+
+-- For a page far behind, the total is counted before: one behind the end is not looked for.
+insert into batches.project_member select distinct project_id, 'everyone' from batches.batch;
+create function pg_temp.page(engine text, start bigint) returns jsonb language plpgsql as $$
+begin
+  perform set_config('batches.scan', engine, true), set_config('batches.user_id', 'everyone', true);
+  return batches.get_all_batches(device_type => '{THEIRS,D1}', order_by => 'priority', "offset" => start);
+end $$;
+select count(*) as theirs from batches.batch where device_type in ('THEIRS', 'D1') \gset
+select cmp_ok(:theirs, '>', 20000, 'there is much to pass by');
+select is(pg_temp.page('index', start), pg_temp.page('sql', start), 'the same page by both engines from ' || start || ' on')
+  from unnest(array[9999, 10000, :theirs - 101, :theirs - 100, :theirs - 1, :theirs, :theirs + 1]) start;
+select is(jsonb_array_length(pg_temp.page('index', :theirs - 1) -> 'data'), 1, 'the last batch is there');
+set local batches.scan = index;
+select results_eq($$select path, (detail ->> 'rows')::int, detail ->> 'total_source'
+                      from batches.explain_batches(device_type => '{THEIRS,D1}', created_after => '2000-01-01Z', order_by => 'priority', "offset" => 1000000)$$,
+                  $$values (null::text, 0, 'index')$$, 'a page behind the end is not looked for');
+set local batches.scan = auto;
+revoke select on batches.batch from batches_test_reader;
+do $$ begin
+  execute (select format('grant select (%s) on batches.batch to batches_test_reader', string_agg(quote_ident(attname), ', '))
+             from pg_attribute where attrelid = 'batches.batch'::regclass and attnum > 0 and not attisdropped and attname <> 'webhook');
+end $$;
+set local role batches_test_reader;
+select throws_ok($$select batches.get_all_batches("offset" => 1000000)$$, '42501', null, 'nor are rights that are missing passed by');
+reset role;
 
 select * from finish();
 rollback;
