@@ -201,7 +201,6 @@ select is(pg_temp.fallback_reason(), 'Reason: column "device_type" of "batch" is
           'a collation that is not deterministic is a reason to read by SQL');
 rollback to s;
 \else
-select diag('skipped: 2 for want of ICU');
 select skip('this PostgreSQL has no ICU', 2);
 \endif
 

@@ -1,7 +1,7 @@
 -- The endpoint in one call: http_get_all_batches() reads query strings as FastAPI with pydantic v2 does, and answers 200,
 -- 401 or 422, whatever is sent. test/query_vectors.json holds what a real FastAPI answered.
 --
--- The random part prints its seed. PGOPTIONS='-c test.seed=123' repeats a run; -c test.requests=20000 makes a longer one.
+-- The random part prints its seed. BATCHES_TEST_SEED=123 repeats a run; BATCHES_TEST_SIZE=10 makes one ten times as long.
 
 \ir include/output.psql
 
@@ -513,11 +513,8 @@ select is(r.body #>> '{data,description}',
 -- Random query strings
 --
 
-select coalesce(nullif(current_setting('test.seed', true), '')::int,
-                (extract(epoch from clock_timestamp()) * 1000)::bigint % 1000000000) as seed,
-       coalesce(nullif(current_setting('test.requests', true), '')::int, 4000) as requests \gset
-select diag('seed ' || :seed || ', ' || :requests || ' query strings');
-select setseed(:seed / 1e9) as done \gset
+\set size 4000
+\ir include/random.psql
 create function pg_temp.upto(n int) returns int language sql volatile return floor(random() * n)::int;
 create function pg_temp.one_of("values" text[]) returns text language plpgsql volatile as $$
 begin

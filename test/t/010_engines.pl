@@ -2,7 +2,8 @@
 # in the same snapshot, at every isolation level, while eight clients write, and while
 # the tables are vacuumed, rewritten and get their indexes anew.
 #
-# The seed is printed; BATCHES_TEST_SEED repeats the requests, though not the writes.
+# The seed is printed; BATCHES_TEST_SEED repeats the requests, though not the writes. BATCHES_TEST_SIZE=10
+# makes ten times as many.
 use strict;
 use warnings;
 
@@ -13,7 +14,7 @@ use Test::More;
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
 note("seed $seed");
-my $requests = 360;
+my $requests = 360 * ($ENV{BATCHES_TEST_SIZE} || 1);
 my $per_snapshot = 20;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -180,11 +181,8 @@ is($node->safe_psql('postgres', q{set batches.scan = index; select count(*) from
 # The batches of another server
 SKIP:
 {
-	if ($node->safe_psql('postgres', q{select count(*) from pg_available_extensions where name = 'postgres_fdw'}) == 0)
-	{
-		diag('skipped: 1 for want of postgres_fdw');
-		skip('this PostgreSQL has no postgres_fdw', 1);
-	}
+	skip('this PostgreSQL has no postgres_fdw', 1)
+	  if $node->safe_psql('postgres', q{select count(*) from pg_available_extensions where name = 'postgres_fdw'}) == 0;
 	$node->safe_psql('postgres', q{
 		create database other;
 		alter table batches.batch rename to stored_batch;

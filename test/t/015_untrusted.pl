@@ -86,11 +86,7 @@ sub measure
 
 SKIP:
 {
-	if (!-r '/proc/self/stat')
-	{
-		diag('skipped: 1 for want of /proc');
-		skip('there is no /proc', 1);
-	}
+	skip('there is no /proc', 1) unless -r '/proc/self/stat';
 	my ($most) = sort { $b <=> $a } map { (measure("set batches.scan = $_->[0]", "batches.get_all_batches($_->[1]) -> 'pagination' ->> 'total' from shuffled"))[1] }
 	  map { my $engine = $_; map { [ $engine, "$_->[0] => shuffled.$_->[1]" ] } [ 'user_id', 'texts' ], [ 'id', 'ids' ] } 'index', 'sql';
 	my $slow = 20 * ($most + 1 / $ticks_per_second);
@@ -128,11 +124,7 @@ SKIP:
 
 SKIP:
 {
-	if (!-r '/proc/self/status')
-	{
-		diag('skipped: 1 for want of /proc');
-		skip('there is no /proc', 1);
-	}
+	skip('there is no /proc', 1) unless -r '/proc/self/status';
 	my $peak = q{select (regexp_match(pg_read_file('/proc/self/status'), 'VmHWM:\s+(\d+)'))[1]};
 	my %requests = (
 		'a list that is too long' => q{repeat('id=&', 65536)},
