@@ -1,8 +1,7 @@
 -- Random requests on random batches: by either engine, every row, its place, the total, the facets and the document are
 -- those of a plain formulation of the parameters, for many kinds of viewers, and the job counts those of a recount.
 --
--- The seed is printed. PGOPTIONS='-c test.seed=123' repeats a run; -c test.requests=20000 makes a longer one. Fewer than
--- 2000 requests may not try everything.
+-- The seed is printed. BATCHES_TEST_SEED=123 repeats a run; BATCHES_TEST_SIZE=10 makes one ten times as long.
 
 \ir include/output.psql
 
@@ -16,11 +15,10 @@ truncate batches.batch, batches.job, batches.project_member;
 
 select plan(14);
 
-select coalesce(nullif(current_setting('test.seed', true), '')::int,
-                (extract(epoch from clock_timestamp()) * 1000)::bigint % 1000000000) as seed,
-       coalesce(nullif(current_setting('test.requests', true), '')::int, 2000) as requests \gset
-select diag('seed ' || :seed || ', ' || :requests || ' requests');
-select setseed(:seed / 1e9) as done, set_config('test.requests', :'requests', true) as done2 \gset
+-- Fewer may not try everything.
+\set size 2000
+\ir include/random.psql
+select set_config('test.requests', :'requests', true) as done \gset
 
 --
 -- Random values
@@ -426,7 +424,8 @@ declare
   list_page pg_temp.plain[];
   document_found pg_temp.plain[];
   document_page pg_temp.plain[];
-  plain jsonb;
+  plain_facets jsonb;
+  plain_document jsonb;
 begin
   for r in select * from pg_temp.request order by n loop
     filters_and_order := concat_ws(', ', r.filters, nullif(r.ordering, ''));
@@ -442,6 +441,10 @@ begin
     document_page := array(select (f.*)::pg_temp.plain from unnest(document_found) f limit r.document_limit offset r."offset");
     insert into pg_temp.outcome values (r.n, cardinality(found), cardinality(list_page), cardinality(document_found),
                                         cardinality(document_page));
+    plains := array(select jsonb_populate_record(p, nothing)::text from unnest(list_page) p);
+    plain_facets := pg_temp.plain_facets(found);
+    plain_document := pg_temp.plain_document(document_page, case when not r.without_total then cardinality(document_found) end, r."offset",
+                                             r.omitted);
 
     foreach engine in array array['index', 'sql'] loop
       perform set_config('batches.scan', pg_temp.engine_for(engine, r.who, r.role), true);
@@ -451,7 +454,6 @@ begin
                      concat_ws(', ', nullif(filters_and_order, ''), nullif(r.list_window, ''), omission));
       execute format('select array(select l::text from %s l)', call) into answers;
       perform set_config('role', 'none', true);
-      plains := array(select jsonb_populate_record(p, nothing)::text from unnest(list_page) p);
       if answers is distinct from plains then
         insert into pg_temp.mismatch
         select r.n, engine || ' list', call, a, p from unnest(answers, plains) u (a, p) where a is distinct from p limit 1;
@@ -469,9 +471,8 @@ begin
       call := format('batches.batch_facets(%s)', r.filters);
       execute 'select ' || call into facets;
       perform set_config('role', 'none', true);
-      plain := pg_temp.plain_facets(found);
-      if facets is distinct from plain then
-        insert into pg_temp.mismatch values (r.n, engine || ' facets', call, facets::text, plain::text);
+      if facets is distinct from plain_facets then
+        insert into pg_temp.mismatch values (r.n, engine || ' facets', call, facets::text, plain_facets::text);
       end if;
 
       perform set_config('batches.scan', pg_temp.engine_for(engine, r.document_who, r.role), true);
@@ -481,16 +482,14 @@ begin
                                case when r.without_total then 'total => ''none''' end));
       execute 'select ' || call into document;
       perform set_config('role', 'none', true);
-      plain := pg_temp.plain_document(document_page, case when not r.without_total then cardinality(document_found) end, r."offset",
-                                      r.omitted);
-      if document::jsonb is distinct from plain then
+      if document::jsonb is distinct from plain_document then
         insert into pg_temp.mismatch
-        select r.n, engine || ' document', call, coalesce(a::text, document->>'pagination'), coalesce(p::text, plain->>'pagination')
+        select r.n, engine || ' document', call, coalesce(a::text, document->>'pagination'), coalesce(p::text, plain_document->>'pagination')
           from jsonb_array_elements(document::jsonb->'data') with ordinality x (a, i)
-          full join jsonb_array_elements(plain->'data') with ordinality y (p, i) using (i)
+          full join jsonb_array_elements(plain_document->'data') with ordinality y (p, i) using (i)
          where a is distinct from p
          union all
-        select r.n, engine || ' document', call, left(document::text, 200), left(plain::text, 200)
+        select r.n, engine || ' document', call, left(document::text, 200), left(plain_document::text, 200)
          limit 1;
       end if;
     end loop;

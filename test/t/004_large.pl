@@ -32,7 +32,7 @@ $node->safe_psql('postgres', q{
 
 SKIP:
 {
-	skip 'needs /proc', 2 unless -r '/proc/self/status';
+	skip 'there is no /proc', 2 unless -r '/proc/self/status';
 	# The backend's peak, shared buffers and all.
 	my $output = $node->safe_psql('postgres', q{
 		select count(*) from batches.list_batches("limit" => null);
@@ -45,7 +45,7 @@ SKIP:
 }
 SKIP:
 {
-	skip 'needs /proc', 2 unless -r '/proc/self/status';
+	skip 'there is no /proc', 2 unless -r '/proc/self/status';
 	# Five paths, each of which finds a million tuples
 	my $output = $node->safe_psql('postgres', q{
 		set work_mem = '8MB';
@@ -100,8 +100,8 @@ $node->safe_psql('postgres', q{
 like($stderr, qr/54000: the document of this page exceeds the maximum of \d+ bytes\nHINT:  Ask for fewer batches: lower "limit"\./,
 	'a document larger than a json value can be is refused');
 is($node->safe_psql('postgres', q{set batches.user_id = 'ada';
-	select length(batches.get_all_batches("limit" => 5) -> 'data' -> 4 ->> 'backend_configuration')}),
-	100000000, 'with fewer batches it comes');
+	select octet_length(t) > 1000000000, right(t, 43) from (select batches.get_all_batches("limit" => 5)::text offset 0) d (t)}),
+	't|"pagination":{"total":6,"start":0,"end":5}}', 'with fewer batches it comes');
 
 $node->stop;
 done_testing();
