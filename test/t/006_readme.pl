@@ -35,6 +35,14 @@ unlike($stdout, qr/\{"total":0,/, 'every document has batches');
 my @empty = $stdout =~ /\(0 rows\)/g;
 is(scalar @empty, 1, 'every query has rows, but for the check of the counts');
 
+# The tour that the demo makes, in the same database
+ok( IPC::Run::run(
+		[ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', "$project/examples/tour.sql" ],
+		'>', \$stdout, '2>', \$stderr),
+	'every statement of the tour runs') or diag($stderr);
+is($stderr, '', 'without a message');
+unlike($stdout, qr/\(0 rows\)|"total":\s?0,/, 'and finds something');
+
 # The token that it mints is one.
 my ($mint) = $readme =~ /^(secret='.*?^TOKEN=[^\n]*\n)/ms;
 my $token = do { local $/; open(my $shell, '-|', 'sh', '-c', $mint . 'printf %s "$TOKEN"') or die; <$shell> };
