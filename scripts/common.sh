@@ -91,7 +91,7 @@ install_missing() {
       "$1" || apt-get -q update || true
       shift
       apt-get -qy --no-install-recommends install "$@"
-      for service in nginx pgbouncer; do
+      for service in nginx pgbouncer haproxy; do
         [[ " $* " != *" $service "* ]] || update-rc.d "$service" disable
       done
     ' install "$updated" "${missing[@]}" </dev/null >"$log" 2>&1; then
