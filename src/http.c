@@ -323,6 +323,7 @@ make_list(const Parameter *parameter, Datum *elements, int count)
 			return PointerGetDatum(
 				construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 		case PARAMETER_TYPE_TEXT:
+		case PARAMETER_TYPE_LITERAL:
 		case PARAMETER_TYPE_ENUM:
 			return PointerGetDatum(
 				construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));

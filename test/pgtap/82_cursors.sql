@@ -9,12 +9,10 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(123);
+select plan(124);
 
-select coalesce(nullif(current_setting('test.seed', true), '')::int,
-                (extract(epoch from clock_timestamp()) * 1000)::bigint % 1000000000) as seed \gset
-select diag('seed ' || :seed);
-select setseed(:seed / 1e9) as done \gset
+\set size 500
+\ir include/random.psql
 
 --
 -- Batches with many ties, and nulls where they can be
@@ -231,6 +229,21 @@ select is(pg_temp.says('created_at', pg_temp.forged(substring(pg_temp.content(cu
   from pg_temp.given where key = 'created_at';
 select is(pg_temp.says('device_type', pg_temp.forged(substring(pg_temp.content(cursor) from 1 for 28) || value)), :malformed, 'or text that is none')
   from pg_temp.given, unnest(array['\xff', '\x4100', '\xe9']::bytea[]) value where key = 'device_type';
+-- Bytes changed, added and taken away at random, with a checksum that is right
+create function pg_temp.mutated(bytes bytea) returns bytea language plpgsql volatile as $$
+begin
+  for n in 1 .. 1 + floor(random() * 3)::int loop
+    bytes := case floor(random() * 4)
+      when 0 then overlay(bytes placing '' from 1 + floor(random() * length(bytes))::int for 1)
+      when 1 then overlay(bytes placing decode(lpad(to_hex(floor(random() * 256)::int), 2, '0'), 'hex') from 1 + floor(random() * length(bytes))::int for 0)
+      else case when length(bytes) > 0 then set_byte(bytes, floor(random() * length(bytes))::int, floor(random() * 256)::int) else bytes end end;
+  end loop;
+  return bytes;
+end $$;
+select is((select array_agg(distinct left(said, 3)) from generate_series(1, :requests) n, (select *, row_number() over (order by key) as i from pg_temp.given) g,
+                  lateral (select pg_temp.http_says(g.key, pg_temp.forged(pg_temp.mutated(pg_temp.content(g.cursor)))) as said where n > 0) s
+            where n % 14 + 1 = i), array['200', '422'],
+          'whatever is made of a cursor, it is taken or refused');
 select is(pg_temp.says(o.key, cursor), '422 value_error after: Value error, the cursor is of another order, 22023', 'a cursor of another order is an error')
   from pg_temp.given g, (values ('id')) o (key) where g.key = 'created_at';
 select is((select r.body #>> '{data,description,0,msg}' from batches.http_get_all_batches('order_by_direction=ASC&after=' || cursor, true) r),
