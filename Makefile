@@ -38,6 +38,7 @@ OBJS = \
 	src/scan.o \
 	src/scan_sql.o \
 	src/sort_entry.o \
+	src/support.o \
 	src/tag_walk.o \
 	src/tags.o \
 	src/total.o \

@@ -481,6 +481,12 @@ comment on function @extschema@.repair_counts() is
 -- library finds by their names, and list_batches() returns columns of src/row.c.
 --
 
+create function @extschema@.list_batches_support(internal) returns internal
+  language c strict parallel safe
+  as 'MODULE_PATHNAME', 'batches_list_batches_support';
+comment on function @extschema@.list_batches_support(internal) is
+  'Tells the planner about how many rows list_batches() returns: the limit, or what the statistics say of the filters.';
+
 do $listing$
 declare
   filters constant text := $$
@@ -542,7 +548,7 @@ begin
         start_datetime timestamptz,
         end_datetime timestamptz,
         queue_priority @extschema@.queue_priority)
-      language c stable parallel restricted cost 1000 rows 100
+      language c stable parallel restricted cost 1000 rows 100 support @extschema@.list_batches_support
       as 'MODULE_PATHNAME', 'batches_list_batches'
     $create$, listing);
   execute format($create$

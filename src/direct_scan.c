@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "miscadmin.h"
+#include "optimizer/plancat.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -20,6 +21,7 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "estimate.h"
 #include "paths.h"
 #include "direct_scan.h"
 
@@ -443,8 +445,6 @@ add_filters(DirectScan *scan)
 	for (int i = 0; i < scan->nquals; i++)
 		if (!normalize_qual(&scan->quals[i]))
 			scan->matches_nothing = true;
-	if (filters_job_counts(scan->request) && !scan->matches_nothing)
-		add_size_class(scan);
 }
 
 static const char *
@@ -619,6 +619,34 @@ close_tables(DirectScan *scan)
 			direct_close(scan->tables[i]);
 }
 
+static DirectScan *
+new_scan(const Request *request)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches index scan", ALLOCSET_DEFAULT_SIZES);
+	DirectScan *scan = MemoryContextAllocZero(context, sizeof(DirectScan));
+
+	scan->request = request;
+	scan->context = context;
+	scan->total = -1;
+	scan->snapshot = GetActiveSnapshot();
+	scan->uses_job_counts = uses_job_counts(request);
+	return scan;
+}
+
+/* Opens the tables, and makes quals of the filters. Returns why that is left to SQL, or NULL. */
+static const char *
+open_tables(DirectScan *scan)
+{
+	const char *reason = open_table(scan, SOURCE_BATCH);
+
+	if (reason == NULL && scan->uses_job_counts)
+		reason = open_table(scan, SOURCE_JOB_COUNT);
+	if (reason == NULL)
+		add_filters(scan);
+	return reason;
+}
+
 /*
  * Begins to read what a request asks for in the active snapshot, or returns NULL
  * and why that is left to SQL.
@@ -626,23 +654,15 @@ close_tables(DirectScan *scan)
 DirectScan *
 direct_scan_begin(const Request *request, ScanReport *report, const char **reason)
 {
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "batches index scan", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext previous = MemoryContextSwitchTo(context);
-	DirectScan *scan = palloc0(sizeof(DirectScan));
+	DirectScan *scan = new_scan(request);
+	MemoryContext previous = MemoryContextSwitchTo(scan->context);
 
-	scan->request = request;
 	scan->report = report;
-	scan->context = context;
-	scan->total = -1;
-	scan->snapshot = GetActiveSnapshot();
-	scan->uses_job_counts = uses_job_counts(request);
-	*reason = open_table(scan, SOURCE_BATCH);
-	if (*reason == NULL && scan->uses_job_counts)
-		*reason = open_table(scan, SOURCE_JOB_COUNT);
+	*reason = open_tables(scan);
 	if (*reason == NULL)
 	{
-		add_filters(scan);
+		if (filters_job_counts(request) && !scan->matches_nothing)
+			add_size_class(scan);
 		for (int i = 0; i < N_SOURCES && *reason == NULL; i++)
 			if (scan->tables[i] != NULL)
 				*reason = open_indexes(scan, i);
@@ -732,6 +752,41 @@ direct_scan_end(DirectScan *scan)
 {
 	close_tables(scan);
 	MemoryContextDelete(scan->context);
+}
+
+/*
+ * About how many rows match a request, or -1 where that cannot be told. For who does not see
+ * all rows by the projects alone: other shares would tell what others have.
+ */
+double
+direct_scan_estimate(const Request *request, bool sees_all)
+{
+	DirectScan *scan = new_scan(request);
+	MemoryContext previous = MemoryContextSwitchTo(scan->context);
+	double rows = -1;
+
+	if (open_tables(scan) == NULL && direct_scan_may_count(scan))
+	{
+		BlockNumber pages;
+		double all_visible;
+
+		estimate_rel_size(scan->tables[SOURCE_BATCH]->relation, NULL, &pages, &rows, &all_visible);
+		if (scan->matches_nothing)
+			rows = 0;
+		for (int i = 0; i < scan->nquals && rows > 0; i++)
+		{
+			Qual *qual = &scan->quals[i];
+			Source source =
+				qual->columns[SOURCE_BATCH] != InvalidAttrNumber ? SOURCE_BATCH : SOURCE_JOB_COUNT;
+
+			if (sees_all ||
+				qual->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PROJECT_ID])
+				rows *= estimate_share(scan->tables[source], qual);
+		}
+	}
+	MemoryContextSwitchTo(previous);
+	direct_scan_end(scan);
+	return rows;
 }
 
 /*

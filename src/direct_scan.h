@@ -21,6 +21,7 @@ extern const char *direct_scan_page(DirectScan *scan, BatchRowCallback callback,
 extern bool direct_scan_knows_count(DirectScan *scan, int64 *count);
 extern int64 direct_scan_count(DirectScan *scan);
 extern void direct_scan_end(DirectScan *scan);
+extern double direct_scan_estimate(const Request *request, bool sees_all);
 extern ArrayType *direct_scan_projects(const char *user_id);
 
 #endif /* BATCHES_DIRECT_SCAN_H */

@@ -2,8 +2,8 @@
  * estimate.c
  *		What share of a table's rows may meet a qual, by what ANALYZE found.
  *
- * These numbers only shift the turns of competing paths: wrong ones cost time within a
- * constant factor.
+ * These numbers only shift the turns of competing paths, where wrong ones cost time within
+ * a constant factor, and tell the planner how many rows to expect.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -142,14 +142,17 @@ bounds_share(Qual *bounds, HeapTuple statistics)
 	return share;
 }
 
-/* The share of the rows that meet a qual on a list or a range; 1 without statistics. */
+/* The share of the rows that meet a qual; of one on a list or a range, 1 without statistics. */
 double
 estimate_share(DirectTable *table, Qual *qual)
 {
-	HeapTuple statistics = find_statistics(table, qual);
+	HeapTuple statistics;
 	double guessed = 0;
 	double share;
 
+	if (qual->on_elements)
+		return estimate_tag_share(table, qual);
+	statistics = find_statistics(table, qual);
 	if (!HeapTupleIsValid(statistics))
 		return 1;
 	share = qual->has_list ? list_share(table, qual, statistics, &guessed)

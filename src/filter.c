@@ -26,17 +26,26 @@
 /* No parameter that is a list has more labels. */
 #define MAX_LISTED_LABELS Max(N_BATCH_STATUSES, N_QUEUE_PRIORITIES)
 
-/* Which of a parameter's labels a value is; it must be one. */
+/* Which of a parameter's labels a value is, or -1. */
 static int
-read_label(const Parameter *parameter, const char *value, int length)
+find_label(const Parameter *parameter, const char *value, int length)
 {
-	StringInfoData allowed;
-
 	for (int i = 0; parameter->labels[i] != NULL; i++)
 		if (strlen(parameter->labels[i]) == length &&
 			memcmp(value, parameter->labels[i], length) == 0)
 			return i;
+	return -1;
+}
 
+/* The same of a value that must be one. */
+static int
+read_label(const Parameter *parameter, const char *value, int length)
+{
+	int label = find_label(parameter, value, length);
+	StringInfoData allowed;
+
+	if (label >= 0)
+		return label;
 	initStringInfo(&allowed);
 	for (int i = 0; parameter->labels[i] != NULL; i++)
 		appendStringInfo(&allowed, "%s%s", i == 0 ? "" : ", ", parameter->labels[i]);
@@ -292,6 +301,46 @@ set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rul
 	}
 }
 
+static bool
+is_valid_list(const Parameter *parameter, ArrayType *list)
+{
+	ArrayIterator iterator = array_create_iterator(list, 0, NULL);
+	bool valid = true;
+	Datum value;
+	bool isnull;
+
+	while (valid && array_iterate(iterator, &value, &isnull))
+	{
+		CHECK_FOR_INTERRUPTS();
+		valid = !isnull;
+		if (valid && parameter->type == PARAMETER_TYPE_ENUM)
+		{
+			text *label = DatumGetTextPP(value);
+
+			valid = find_label(parameter, VARDATA_ANY(label), VARSIZE_ANY_EXHDR(label)) >= 0;
+		}
+	}
+	array_free_iterator(iterator);
+	return valid;
+}
+
+/* Whether set_parameter() takes a value for a filter, "limit" or "offset", with LIMIT_OPTIONAL. */
+bool
+is_valid_value(ParameterId id, Datum value)
+{
+	const Parameter *parameter = &parameters[id];
+
+	switch (id)
+	{
+		case PARAMETER_LIMIT:
+			return DatumGetInt64(value) > parameter->lower.value;
+		case PARAMETER_OFFSET:
+			return DatumGetInt64(value) >= parameter->lower.value;
+		default:
+			return !parameter->is_list || is_valid_list(parameter, DatumGetArrayTypeP(value));
+	}
+}
+
 void
 init_request(Request *request, LimitRule limit_rule)
 {
@@ -348,31 +397,37 @@ bind_argument(Oid function, const char *name, Oid type)
 }
 
 /*
- * Which parameters the arguments of the calling SQL function are, by their names: it may
- * have been declared by another version of the extension than the library is of. Looked
- * up once for each place that calls the function.
+ * Which parameters the arguments of an SQL function are, by their names: it may have been
+ * declared by another version of the extension than the library is of.
  */
-static const ParameterId *
-bind_arguments(FunctionCallInfo fcinfo)
+void
+bind_arguments(Oid function, int nargs, ParameterId *ids)
 {
-	FmgrInfo *function = fcinfo->flinfo;
-	ParameterId *ids;
-	HeapTuple tuple;
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid *types;
 	char **names;
 	char *modes;
 
-	if (function->fn_extra != NULL)
-		return function->fn_extra;
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function->fn_oid));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function->fn_oid);
+		elog(ERROR, "cache lookup failed for function %u", function);
 	/* Columns of a result come behind the arguments. */
 	(void) get_func_arg_info(tuple, &types, &names, &modes);
 	ReleaseSysCache(tuple);
+	for (int i = 0; i < nargs; i++)
+		ids[i] = bind_argument(function, names == NULL ? "" : names[i], types[i]);
+}
+
+/* The same of the calling function. Looked up once for each place that calls it. */
+static const ParameterId *
+bound_arguments(FunctionCallInfo fcinfo)
+{
+	FmgrInfo *function = fcinfo->flinfo;
+	ParameterId *ids = function->fn_extra;
+
+	if (ids != NULL)
+		return ids;
 	ids = MemoryContextAlloc(function->fn_mcxt, sizeof(ParameterId) * (PG_NARGS() + 1));
-	for (int i = 0; i < PG_NARGS(); i++)
-		ids[i] = bind_argument(function->fn_oid, names == NULL ? "" : names[i], types[i]);
+	bind_arguments(function->fn_oid, PG_NARGS(), ids);
 	function->fn_extra = ids;
 	return ids;
 }
@@ -381,7 +436,7 @@ bind_arguments(FunctionCallInfo fcinfo)
 void
 read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 {
-	const ParameterId *ids = bind_arguments(fcinfo);
+	const ParameterId *ids = bound_arguments(fcinfo);
 	int arguments[N_PARAMETERS];
 
 	memset(arguments, -1, sizeof(arguments));

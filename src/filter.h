@@ -60,9 +60,11 @@ typedef enum LimitRule
 extern Oid parameter_type_oid(const Parameter *parameter);
 extern void init_request(Request *request, LimitRule limit_rule);
 extern void set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule);
+extern bool is_valid_value(ParameterId id, Datum value);
 extern void match_nothing(Request *request);
 extern bool filters_job_counts(const Request *request);
 extern bool uses_job_counts(const Request *request);
+extern void bind_arguments(Oid function, int nargs, ParameterId *ids);
 extern void read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule);
 
 #endif /* BATCHES_FILTER_H */

@@ -11,6 +11,7 @@
 #include "compat.h"
 
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -18,7 +19,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
 #include "batches.h"
@@ -139,6 +142,18 @@ leave_to_sql(BatchScan *scan, const char *reason)
 	scan->report.fallback_reason = reason;
 }
 
+static void
+restrict_to_projects(Request *request, ArrayType *visible)
+{
+	FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+
+	if (projects->given)
+		visible = intersect_uuids(DatumGetArrayTypeP(projects->value), visible);
+	projects->given = true;
+	projects->value = PointerGetDatum(visible);
+	request->is_for_viewer = true;
+}
+
 /*
  * Restricts a request to what its user may see: when there is an authenticated user, to
  * that user's projects, whatever the role may see.
@@ -146,19 +161,11 @@ leave_to_sql(BatchScan *scan, const char *reason)
 void
 restrict_to_viewer(Request *request)
 {
-	FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	const char *user_id = authenticated_user_id();
-	ArrayType *visible;
 
 	require_table("batch");
-	if (user_id == NULL)
-		return;
-	visible = lookup_projects(user_id);
-	if (projects->given)
-		visible = intersect_uuids(DatumGetArrayTypeP(projects->value), visible);
-	projects->given = true;
-	projects->value = PointerGetDatum(visible);
-	request->is_for_viewer = true;
+	if (user_id != NULL)
+		restrict_to_projects(request, lookup_projects(user_id));
 }
 
 /* A QueryRowCallback: a batch, where there are no job counts at all */
@@ -304,6 +311,32 @@ scan_total(BatchScan *scan, int64 nrows)
 		return scan_count(scan);
 	scan->report.total_source = "page";
 	return request->offset + nrows;
+}
+
+/*
+ * About how many batches a request matches, or -1 where that cannot be told. For the planner:
+ * tables that are not there are no error yet.
+ */
+double
+scan_estimate(Request *request)
+{
+	static const char *const tables[] = {"batch", JOB_COUNT_TABLE, "project_member"};
+	const char *user_id = authenticated_user_id();
+
+	for (int i = 0; i < lengthof(tables); i++)
+		if (!OidIsValid(get_relname_relid(tables[i], get_namespace_oid(BATCHES_SCHEMA, true))))
+			return -1;
+	if (!ActiveSnapshotSet())
+		return -1;
+	if (user_id != NULL)
+	{
+		ArrayType *projects = direct_scan_projects(user_id);
+
+		if (projects == NULL)
+			return -1;
+		restrict_to_projects(request, projects);
+	}
+	return direct_scan_estimate(request, sees_all_rows());
 }
 
 const ScanReport *

@@ -18,6 +18,7 @@ extern void scan_page(BatchScan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_count(BatchScan *scan);
 extern bool scan_has_page(BatchScan *scan);
 extern int64 scan_total(BatchScan *scan, int64 nrows);
+extern double scan_estimate(Request *request);
 extern const ScanReport *scan_report(const BatchScan *scan);
 extern void scan_end(BatchScan *scan);
 

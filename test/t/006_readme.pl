@@ -43,6 +43,14 @@ ok( IPC::Run::run(
 is($stderr, '', 'without a message');
 unlike($stdout, qr/\(0 rows\)|"total":\s?0,/, 'and finds something');
 
+# A line of its JSON lines is what it is of, whatever the batch has in it.
+my ($export) = $readme =~ /^(copy \(\n  select row_to_json.*?;)$/ms;
+$node->safe_psql('postgres', q{insert into batches.batch (project_id, device_type, user_id, status, tags)
+	values (gen_random_uuid(), e'\\\\N "a", \x01\x02\n\t\\\\.', 'odd', 'DONE', '{"","a\"b"}')});
+my @lines = map { decode_json($_) } split /\n/, $node->safe_psql('postgres', $export);
+cmp_ok(scalar @lines, '>', 100, 'JSON lines are lines');
+is_deeply([ map { "$_->{device_type} @{$_->{tags}}" } grep { $_->{user_id} eq 'odd' } @lines ], [ qq{\\N "a", \x01\x02\n\t\\.  a"b} ], 'each is JSON');
+
 # The token that it mints is one.
 my ($mint) = $readme =~ /^(secret='.*?^TOKEN=[^\n]*\n)/ms;
 my $token = do { local $/; open(my $shell, '-|', 'sh', '-c', $mint . 'printf %s "$TOKEN"') or die; <$shell> };
