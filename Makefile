@@ -15,6 +15,7 @@ OBJS = \
 	src/direct.o \
 	src/direct_scan.o \
 	src/estimate.o \
+	src/etag.o \
 	src/facets.o \
 	src/fetch.o \
 	src/filter.o \

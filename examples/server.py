@@ -9,7 +9,8 @@ python3-uvicorn, python3-asyncpg. Start it with
 
 where the role of BATCHES_DSN was granted `set on parameter batches.user_id`, and
 BATCHES_TOKENS maps bearer tokens to users; a real server verifies tokens instead.
-It listens on port 8000 of this machine, or on BATCHES_PORT. Clients may send as slowly
+With BATCHES_EXTENDED=on, query strings can give what get_all_batches() takes beyond the
+endpoint. It listens on port 8000 of this machine, or on BATCHES_PORT. Clients may send as slowly
 as they like: let those of the internet come through a proxy that has a limit.
 """
 
@@ -30,6 +31,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 USERS = json.loads(os.environ.get("BATCHES_TOKENS", "{}"))
+EXTENDED = os.environ.get("BATCHES_EXTENDED", "off") == "on"
 POOL_TIMEOUT = 5  # seconds to wait for a connection that is free
 MAX_HEAD = 512 * 1024  # a query string that the endpoint reads, and the headers
 
@@ -59,6 +61,8 @@ async def free_connection(pool):
 async def get_all_batches(request):
     # Other servers than this one's pass on what is not ASCII: it is read as FastAPI does.
     query_string = request.scope["query_string"].decode("latin-1")
+    # Empty for a client that has nothing yet, and gets the tag with its first page.
+    if_none_match = ", ".join(request.headers.getlist("if-none-match"))
     async with free_connection(request.app.state.pool) as connection:
         async with connection.transaction(readonly=True):
             # Only for this transaction: the connection goes back without a user.
@@ -66,14 +70,17 @@ async def get_all_batches(request):
                 "select set_config('batches.user_id', $1, true)", authenticate(request)
             )
             response = await connection.fetchrow(
-                "select status, headers, body from batches.http_get_all_batches($1)",
+                "select status, headers, body"
+                " from batches.http_get_all_batches($1, $2, $3)",
                 query_string,
+                EXTENDED,
+                if_none_match,
             )
     return Response(
         response["body"],
         status_code=response["status"],
         headers=json.loads(response["headers"]),
-        media_type="application/json",
+        media_type=None if response["body"] is None else "application/json",
     )
 
 

@@ -625,22 +625,22 @@ create function @extschema@.http_get_all_batches(
   language c stable parallel restricted cost 2000
   as 'MODULE_PATHNAME', 'batches_http_get_all_batches';
 comment on function @extschema@.http_get_all_batches is
-  'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 401 or 422, the headers as a JSON object, and the body. If "extended", the query string can also give what get_all_batches() takes beyond the endpoint: cursors, more filters, "total" and "omit". What the request says never raises an error.';
+  'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 304, 401 or 422, the headers as a JSON object, and the body. If "extended", the query string can also give what get_all_batches() takes beyond the endpoint: cursors, more filters, "total" and "omit". With "if_none_match", the request''s header or an empty text, a 200 has a header ETag, and the status is 304 and the body null if the header has that tag. What the request says never raises an error.';
 
 --
 -- PostgREST
 --
 
-create function @extschema@.postgrest_get_all_batches() returns json
+create function @extschema@.postgrest_get_all_batches(extended boolean default false) returns json
   language plpgsql stable cost 2000
   set search_path = pg_catalog, pg_temp
   as $postgrest_get_all_batches$
 declare
+  headers constant json := nullif(current_setting('request.headers', true), '');
   response record;
 begin
   select * into response
-    from @extschema@.http_get_all_batches(
-      nullif(current_setting('request.headers', true), '')::json ->> 'x-query-string');
+    from @extschema@.http_get_all_batches(headers ->> 'x-query-string', extended, coalesce(headers ->> 'if-none-match', ''));
   perform set_config('response.status', response.status::text, true),
           set_config('response.headers', coalesce(
             (select json_agg(json_build_object(h.key, h.value)) from json_each_text(response.headers) h),
@@ -662,8 +662,8 @@ exception
     return '{"status":"error","message":"Gateway Timeout","code":"504","data":{"description":"The database did not answer in time."}}';
 end
 $postgrest_get_all_batches$;
-comment on function @extschema@.postgrest_get_all_batches() is
-  'The endpoint for PostgREST: takes the query string from the header X-Query-String, sets status and headers of the response, returns the body. Where the role may not read batches the status is 403, and 504 where the statement is canceled or a lock is not had in time.';
+comment on function @extschema@.postgrest_get_all_batches(boolean) is
+  'The endpoint for PostgREST: takes the query string from the header X-Query-String, and If-None-Match, sets status and headers of the response, returns the body, null with a 304. If "extended", the query string can give more than the endpoint takes, as in http_get_all_batches(). Where the role may not read batches the status is 403, and 504 where the statement is canceled or a lock is not had in time.';
 
 create function @extschema@.check_postgrest_request(only_post boolean) returns boolean
   language plpgsql stable
@@ -694,7 +694,8 @@ $check_postgrest_request$;
 comment on function @extschema@.check_postgrest_request(boolean) is
   'Whether PostgREST may answer the request: true, or an error PT405 (a GET or HEAD where only POST is right), PT401 (no authenticated user) or PT403 (the role may not read batches), which PostgREST answers with the status of these digits.';
 
-create function @extschema@.create_postgrest_api(schema name, anonymous_role name, web_role name)
+create function @extschema@.create_postgrest_api(
+    schema name, anonymous_role name, web_role name, extended boolean default false)
   returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -815,7 +816,7 @@ How many of the user's batches match, in all and by status, open or not, device,
   end loop;
   execute format(
     'create or replace function %I.batches() returns json language sql stable
-     return @extschema@.postgrest_get_all_batches()', schema);
+     return @extschema@.postgrest_get_all_batches(%L)', schema, coalesce(extended, false));
 
   -- PostgREST shows them in its OpenAPI page: the first line is a title.
   if obj_description((select oid from pg_namespace where nspname = schema), 'pg_namespace') is null then
@@ -834,7 +835,8 @@ As rows and numbers, by GET or POST:
   end if;
   execute format('comment on function %I.batches() is %L', schema,
 $comment$Get All Batches, as GET /api/v1/batches answers it
-Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401, 403, 422 or 504 with the API's own body, and the header Content-Range.$comment$);
+Reads the query string from the header X-Query-String, which a reverse proxy sets. Answers 200, 401, 403, 422 or 504 with the API's own body, and the headers Content-Range and ETag; or 304 without a body if the request's If-None-Match has the tag.$comment$
+    || case when extended then ' Knows the parameters that `get_all_batches` has beyond the endpoint, too.' else '' end);
 
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
   execute format('grant execute on function %s to %I, %I',
@@ -846,5 +848,5 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
   notify pgrst, 'reload schema';
 end
 $create_postgrest_api$;
-comment on function @extschema@.create_postgrest_api(name, name, name) is
-  'Makes a schema for PostgREST to expose, with the functions batches(), get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), and grants an anonymous and a web role what they need. Functions of these names with other arguments or results, as another version has made them, are dropped from it. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';
+comment on function @extschema@.create_postgrest_api(name, name, name, boolean) is
+  'Makes a schema for PostgREST to expose, with the functions batches(), get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), and grants an anonymous and a web role what they need. If "extended", batches() takes query strings with more than the endpoint''s parameters, as http_get_all_batches() does. Functions of these names with other arguments or results, as another version has made them, are dropped from it. Tells PostgREST to reload its schema. Can be called again. A role public, or a schema that is not the caller''s own, is an error.';

@@ -2,7 +2,7 @@
  * http.c
  *		The endpoint in one call: a query string in, status, headers and body out.
  *
- * What a request says never raises an error: it is a 200, a 401 or a 422. Text
+ * What a request says never raises an error: it is a 200, a 304, a 401 or a 422. Text
  * that the database cannot hold matches nothing.
  */
 #include "postgres.h"
@@ -15,11 +15,13 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "batches.h"
 #include "cursor.h"
+#include "etag.h"
 #include "json.h"
 #include "list.h"
 #include "query.h"
@@ -397,14 +399,14 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 					  LIMIT_PAGE);
 }
 
-/* The body is freed. */
+/* The body is freed, or NULL. */
 static Datum
 make_response(FunctionCallInfo fcinfo, int status, const char *headers, text *body)
 {
 	static const Oid types[] = {INT4OID, JSONOID, JSONOID};
 	TupleDesc descriptor;
 	Datum values[lengthof(types)];
-	bool isnull[lengthof(types)] = {0};
+	bool isnull[lengthof(types)] = {false, false, body == NULL};
 	Datum response;
 
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
@@ -417,8 +419,37 @@ make_response(FunctionCallInfo fcinfo, int status, const char *headers, text *bo
 	values[1] = CStringGetTextDatum(headers);
 	values[2] = PointerGetDatum(body);
 	response = HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, isnull));
-	pfree(body);
+	if (body != NULL)
+		pfree(body);
 	return response;
+}
+
+/*
+ * A page, or a 304 where If-None-Match has its tag. That one says the tag alone: what else
+ * a 200 would say is of its body, and the client has it.
+ */
+static Datum
+make_page_response(FunctionCallInfo fcinfo, const char *content_range, text *document,
+				   const text *if_none_match)
+{
+	StringInfoData tag;
+
+	initStringInfo(&tag);
+	if (if_none_match != NULL)
+	{
+		char etag[ETAG_LENGTH + 1];
+
+		make_etag(etag, VARDATA(document), VARSIZE(document) - VARHDRSZ);
+		appendStringInfoString(&tag, "\"ETag\":");
+		escape_json(&tag, etag);
+		if (etag_is_listed(etag, VARDATA_ANY(if_none_match), VARSIZE_ANY_EXHDR(if_none_match)))
+			return make_response(fcinfo, 304, psprintf("{%s}", tag.data), NULL);
+	}
+	return make_response(fcinfo, 200,
+						 psprintf("{\"Access-Control-Expose-Headers\":\"Content-Range\","
+								  "\"Content-Range\":\"%s\"%s%s}",
+								  content_range, tag.len > 0 ? "," : "", tag.data),
+						 document);
 }
 
 /*
@@ -433,6 +464,7 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	Request request;
 	Errors errors = {.count = 0};
 	char *buffer = NULL;
+	char *content_range;
 	text *document;
 	int64 total;
 	int64 rows;
@@ -482,14 +514,13 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	}
 
 	document = render_document(&request, &total, &rows);
-	return make_response(fcinfo, 200,
-						 psprintf("{\"Access-Control-Expose-Headers\":\"Content-Range\","
-								  "\"Content-Range\":\"%s/%s\"}",
-								  /* Behind a cursor nobody knows how many there are before. */
-								  rows == 0 || request.cursor != NULL
-									  ? "*"
-									  : psprintf(INT64_FORMAT "-" INT64_FORMAT, request.offset + 1,
-												 request.offset + rows),
-								  request.without_total ? "*" : psprintf(INT64_FORMAT, total)),
-						 document);
+	content_range = psprintf("%s/%s",
+							 /* Behind a cursor nobody knows how many there are before. */
+							 rows == 0 || request.cursor != NULL
+								 ? "*"
+								 : psprintf(INT64_FORMAT "-" INT64_FORMAT, request.offset + 1,
+											request.offset + rows),
+							 request.without_total ? "*" : psprintf(INT64_FORMAT, total));
+	return make_page_response(fcinfo, content_range, document,
+							  PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 }

@@ -1,12 +1,13 @@
 /*
  * query_fuzzer.c
- *		Feeds query strings to the parser, outside the server, and checks what it
- *		says: libFuzzer's entry point.
+ *		Feeds query strings, and headers If-None-Match, to their parsers, outside the
+ *		server, and checks what these say: libFuzzer's entry point.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "etag.h"
 #include "query.h"
 
 #define MUST(condition)                                                                            \
@@ -97,6 +98,64 @@ check_values(QueryText text)
 	free(copy);
 }
 
+/* Whether a tag is in a header that is put together of three pieces. */
+static bool
+is_listed(const char *etag, const char *before, const uint8_t *data, size_t size, const char *behind)
+{
+	size_t length = strlen(before) + size + strlen(behind);
+	char *header = malloc(length);
+	bool listed;
+
+	memcpy(header, before, strlen(before));
+	memcpy(header + strlen(before), data, size);
+	memcpy(header + strlen(before) + size, behind, strlen(behind));
+	listed = etag_is_listed(etag, header, length);
+	free(header);
+	return listed;
+}
+
+/* Reads a header as it is, and with more in it: the tag is in none, and "*" in all. */
+static void
+check_etag(const uint8_t *data, size_t size)
+{
+	char etag[ETAG_LENGTH + 1];
+	char other[ETAG_LENGTH + 1];
+	char list[ETAG_LENGTH + 2];
+	char *body = malloc(size);
+	bool is_list;
+
+	memcpy(body, data, size);
+	make_etag(etag, body, size);
+	MUST(strlen(etag) == ETAG_LENGTH && strspn(etag + 3, "0123456789abcdef") == ETAG_LENGTH - 4);
+	for (size_t i = 0; i < size && i < 32; i++)
+	{
+		body[i] ^= 1;
+		make_etag(other, body, size);
+		MUST(strcmp(etag, other) != 0);
+		body[i] ^= 1;
+	}
+	free(body);
+
+	/* What has it is the asterisk alone. */
+	if (is_listed(etag, "", data, size, ""))
+	{
+		MUST(memchr(data, '*', size) != NULL);
+		for (size_t i = 0; i < size; i++)
+			MUST(data[i] == '*' || data[i] == ' ' || data[i] == '\t');
+	}
+	snprintf(list, sizeof(list), ",%s", etag);
+	is_list = is_listed(etag, "", data, size, list);
+	snprintf(list, sizeof(list), "%s,", etag);
+	MUST(is_listed(etag, list, data, size, "") == is_list);
+	MUST(is_listed(etag, list + 2, data, size, " ,\t") == is_list);
+	MUST(!is_listed(etag, list + 3, data, size, ""));
+	MUST(!is_listed(etag, "*,", data, size, ""));
+	MUST(!is_listed(etag, "w/", data, size, list));
+	if (is_list)
+		for (size_t i = 0; i < size; i++)
+			MUST(data[i] == '\t' || (data[i] >= ' ' && data[i] != 0x7f));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -122,5 +181,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	free(buffer);
 	free(query);
+	check_etag(data, size);
 	return 0;
 }

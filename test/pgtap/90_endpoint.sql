@@ -16,7 +16,7 @@ set local datestyle = 'SQL, DMY';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(657);
+select plan(725);
 
 --
 -- The batches: 300 of three projects that ann is in, and 20 of one that she is not in
@@ -222,6 +222,61 @@ select is(r.status || ' ' || (r.headers::jsonb - 'Content-Range') || ' ' || (r.h
                ('offset=1000&tag=experiment-1', '*/30', 'a page past the end'),
                ('id=' || pg_temp.b(301), '*/0', 'a page of a foreign batch')) v (query, range, what),
        batches.http_get_all_batches(query) r;
+
+--
+-- The tag of a page
+--
+
+create function pg_temp.tag(query text) returns text language sql stable
+  return (select r.headers ->> 'ETag' from batches.http_get_all_batches(query, if_none_match => '') r);
+select matches(pg_temp.tag('limit=3'), '^W/"[0-9a-f]{32}"$', 'a page has a weak tag');
+select is(r.status || ' ' || (r.headers::jsonb - 'ETag') || ' ' || r.body, plain.status || ' ' || plain.headers::jsonb || ' ' || plain.body,
+          'and is besides as it is without one')
+  from batches.http_get_all_batches('limit=3', false, '') r, batches.http_get_all_batches('limit=3') plain;
+select is(pg_temp.tag(query), null, 'an answer with another status has none: ' || query)
+  from unnest(array['limit=0', 'id=x', 'open=perhaps']) query;
+select is(count(distinct pg_temp.tag(query)), 8::bigint, 'other pages have other tags')
+  from unnest(array['', 'limit=99', 'offset=1', 'limit=1', 'limit=1&offset=1', 'limit=1&offset=2', 'tag=nothing', 'tag=nothing&offset=1']) query;
+
+-- What has it: @ is the tag, @@ what is in its quotes.
+create function pg_temp.matched(header text) returns text language sql stable
+  return (select concat_ws(' ', r.status, case when r.body is null then 'no body' else 'body' end,
+                           (select string_agg(k, ' ') from json_object_keys(r.headers) k), nullif(r.headers ->> 'ETag', pg_temp.tag('limit=3')))
+            from batches.http_get_all_batches('limit=3', false, replace(replace(header, '@@', substr(pg_temp.tag('limit=3'), 4, 32)),
+                                                                        '@', pg_temp.tag('limit=3'))) r);
+select is(pg_temp.matched(header), '304 no body ETag', format('If-None-Match: %s has the tag', left(to_json(header)::text, 50)))
+  from unnest(array['@', '"@@"', ' @', e'\t@\t ', '"x",@', '@,"x"', '"x" , @ , W/"y"', ',@', '@,', e' , ,\t@ , ,', '"", W/"",@', '"a,b","@@"',
+                    '"x!#()~[]{}€é",@', repeat('"x",', 10000) || '@', '*', e' *\t']) header;
+select is(pg_temp.matched(header), '200 body Access-Control-Expose-Headers Content-Range ETag',
+          format('If-None-Match: %s has not', left(to_json(header)::text, 50)))
+  from unnest(array['', ' ', ',', '@@', '"@@', '@@"', 'w/"@@"', 'W/ "@@"', 'W"@@"', 'W/W/"@@"', '/"@@"', 'W/', 'W', 'W/@@', '''@@''', '"@@ "', '" @@"',
+                    '"@@x"', '"x@@"', '"W/@@"', '"x"', 'W/"x"', '**', '*,@', '@,*', '*@', '"*"', '@ @', '@"x"', '@;', '@,x', 'x,@', '"x,@', e'"x\ny",@',
+                    e'"x\u007fy",@', '"x y",@', e'@,\n', '"' || repeat('x', 100000), repeat(',', 100000)]) header;
+select is(r.status, expected, format('"*" has the tag of an answer that is a page, and of no %s', expected))
+  from (values ('limit=0', 422), ('', 304)) v (query, expected), batches.http_get_all_batches(query, if_none_match => '*') r;
+set local batches.user_id = '';
+select is(r.status || ' ' || r.headers, '401 {"WWW-Authenticate":"Bearer"}', 'no user, no tag') from batches.http_get_all_batches('', false, '*') r;
+set local batches.user_id = 'ann';
+
+-- The same for the same, another one for what differs in a character
+create table pg_temp.tag_before as
+  select n, query, pg_temp.tag(query) as tag from unnest(array['limit=5', 'limit=5&offset=295', 'status=PAUSED']) with ordinality q (query, n);
+create function pg_temp.same_tags() returns setof boolean language sql stable
+  begin atomic select pg_temp.tag(query) = tag from pg_temp.tag_before order by n; end;
+set local timezone = 'Asia/Tokyo';
+set local batches.scan = 'sql';
+select results_eq('select pg_temp.same_tags()', array[true, true, true], 'the tag is that of the body, however it is read');
+reset batches.scan;
+set local timezone = 'Asia/Kolkata';
+savepoint changed;
+update batches.batch set priority = 7 where id = (select id from batches.list_batches("limit" => 1));
+select results_eq('select pg_temp.same_tags()', array[false, true, true], 'a digit of a batch changes the tag of its page');
+rollback to changed;
+insert into batches.batch (project_id, id, status, device_type, user_id, created_at)
+values (pg_temp.p(1), md5('another')::uuid, 'DONE', 'FRESNEL', 'ann', '2025-01-16Z');
+select results_eq('select pg_temp.same_tags()', array[false, false, true], 'and so does the total');
+rollback to changed;
+select results_eq('select pg_temp.same_tags()', array[true, true, true], 'until it is as before');
 
 --
 -- Integers
@@ -561,7 +616,8 @@ declare
   document jsonb;
 begin
   begin
-    select * into r from batches.http_get_all_batches(query, extended);
+    -- The query string is no If-None-Match either.
+    select * into r from batches.http_get_all_batches(query, extended, if_none_match => query);
     status := r.status;
     document := r.body;
     if status not in (200, 422) then

@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(184);
+select plan(193);
 
 --
 -- The schema
@@ -225,8 +225,8 @@ release request;
 select is(pg_temp.numbers(:'first_body'::json), '5,3', 'GET answers with the page that the header asks for');
 select is(:'first_body'::json #>> '{pagination,total}', '3', 'and its total');
 select is(:'first_response_status'::text, '200', 'the status is 200');
-select is(:'first_response_headers'::json::text, '[{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/3"}]',
-  'the headers are a list of objects with one key');
+select matches(:'first_response_headers'::json::text,
+  '^\[\{"Access-Control-Expose-Headers" : "Content-Range"\}, \{"Content-Range" : "1-2/3"\}, \{"ETag" : "W/\\"[0-9a-f]{32}\\""\}\]$', 'the headers are a list of objects with one key');
 select is(pg_temp.numbers(:'second_body'::json) || ' of ' || (:'second_body'::json #>> '{pagination,total}'), '6 of 2',
   'POST answers with the page that its body asks for, of its user');
 select is(:{?second_response_headers}::text || :{?second_response_status}::text, 'falsefalse',
@@ -290,8 +290,10 @@ select set_config('pg_temp.api_path', pg_temp.quoted(:'api') || ', "public"', tr
   pg_temp.call(:'api', 'batches', '{}') as batches_call \gset
 create function pg_temp.claims_of(member text) returns json language sql immutable return json_strip_nulls(json_build_object('role', 'x',
   'sub', member, 'exp', 1));
-create function pg_temp.get(as_role text, member text, headers text, out answer text, out body json) language sql volatile as $$
-  select concat_ws(' ', r.state, r.status, case r.status when '200' then pg_temp.numbers(r.body) end, r.headers_out, r.left_over), r.body
+create function pg_temp.get(as_role text, member text, headers text, out answer text, out body json, out etag text) language sql volatile as $$
+  select concat_ws(' ', r.state, r.status, case r.status when '200' then pg_temp.numbers(r.body) end,
+                   regexp_replace(r.headers_out, ', \{"ETag" : [^}]*\}', ''), r.left_over), r.body,
+         (select h ->> 'ETag' from json_array_elements(r.headers_out::json) h where h ->> 'ETag' is not null)
     from pg_temp.request(as_role, pg_temp.claims_of(member), headers, pg_temp.call(current_setting('pg_temp.api_name'), 'batches', '{}')) r
 $$;
 select set_config('pg_temp.api_name', :'api', true) as name \gset
@@ -329,6 +331,20 @@ select is(g.body::text, r.body::text, 'the body of a GET is the endpoint''s, byt
        lateral (select set_config('batches.user_id', 'ann', true) offset 0) s,
        lateral (select h.body from batches.http_get_all_batches('limit=3&open=0') h where s is not null offset 0) r;
 set local batches.user_id = '';
+
+-- 304
+select is(g.answer || ' ' || g.body, '00000 304 [{"ETag" : ' || to_json(first.etag) || '}] null', 'GET with If-None-Match: ' || sent || ' gets no body')
+  from pg_temp.get(:'web', 'ann', '{"x-query-string": "limit=3"}') first,
+       unnest(array[first.etag, substr(first.etag, 3), '"x", ' || first.etag, '*']) sent,
+       pg_temp.get(:'web', 'ann', json_build_object('x-query-string', 'limit=3', 'if-none-match', sent)::text) g;
+select is(g.answer, '00000 ' || expected, format('GET of %s by %s with If-None-Match: %s is answered with %s', query, member, sent, split_part(expected, ' ', 1)))
+  from pg_temp.get(:'web', 'ann', '{"x-query-string": "limit=3"}') first,
+       lateral (values ('ann', 'limit=3', '"x"', '200 6,5,4 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-3/6"}]'),
+                       ('ann', 'limit=3', null, '200 6,5,4 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-3/6"}]'),
+                       ('ann', 'limit=1', first.etag, '200 6 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-1/6"}]'),
+                       ('bob', 'limit=3', first.etag, '200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/2"}]'),
+                       ('ann', 'limit=0', '*', '422 []')) v (member, query, sent, expected),
+       pg_temp.get(:'web', member, json_build_object('x-query-string', query, 'if-none-match', sent)::text) g;
 
 -- 422 and 401 keep their bodies.
 select is(g.answer || ' ' || g.body, '00000 422 [] {"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":['

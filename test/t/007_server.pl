@@ -274,6 +274,23 @@ foreach my $case (
 		"the headers of '$query'");
 }
 
+# What a client has already
+my $tagged = get('limit=2', 'ada');
+like($tagged->{headers}{etag}, qr{^W/"[0-9a-f]{32}"$}, 'a page has a tag');
+my $get = "GET /api/v1/batches?limit=2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer $token{ada}\r\n";
+foreach my $lines ("If-None-Match: $tagged->{headers}{etag}", qq(If-None-Match: "x"\r\nIf-None-Match: $tagged->{headers}{etag}), 'If-None-Match: *')
+{
+	my $response = send_raw($port, "$get$lines\r\n\r\n");
+	is("$response->{status} $response->{headers}{etag} '$response->{content}'", "304 $tagged->{headers}{etag} ''", "304 for $lines");
+	is_deeply([ grep { /^(content|transfer|access)-/ } keys %{ $response->{headers} } ], [], 'and nothing about a body');
+}
+foreach my $lines ('If-None-Match: "x"', "If-None-Match: \xff", "If-None-Match: *\r\nIf-None-Match: $tagged->{headers}{etag}")
+{
+	my $response = send_raw($port, "$get$lines\r\n\r\n");
+	is("$response->{status} $response->{headers}{etag} $response->{content}", "200 $tagged->{headers}{etag} $tagged->{content}",
+		'a page for ' . $lines =~ s/([^ -~])/sprintf '\x%02x', ord $1/ger);
+}
+
 #
 # Refusals
 #
