@@ -514,13 +514,13 @@ batches_http_get_all_batches(PG_FUNCTION_ARGS)
 	}
 
 	document = render_document(&request, &total, &rows);
-	content_range = psprintf("%s/%s",
-							 /* Behind a cursor nobody knows how many there are before. */
-							 rows == 0 || request.cursor != NULL
-								 ? "*"
-								 : psprintf(INT64_FORMAT "-" INT64_FORMAT, request.offset + 1,
-											request.offset + rows),
-							 request.without_total ? "*" : psprintf(INT64_FORMAT, total));
+	content_range = psprintf(
+		"%s/%s",
+		/* Behind a cursor nobody knows how many there are before. */
+		rows == 0 || request.cursor != NULL
+			? "*"
+			: psprintf(INT64_FORMAT "-" INT64_FORMAT, request.offset + 1, request.offset + rows),
+		request.without_total ? "*" : psprintf(INT64_FORMAT, total));
 	return make_page_response(fcinfo, content_range, document,
 							  PG_ARGISNULL(2) ? NULL : PG_GETARG_TEXT_PP(2));
 }

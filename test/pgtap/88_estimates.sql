@@ -9,7 +9,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(75);
+select plan(83);
 
 -- Four thousand batches of forty projects: project 0 has half of them. Every fourth batch has nine jobs, one in a hundred has 200.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -81,7 +81,13 @@ select cmp_ok(pg_temp.factor(arguments), '<=', tolerance, format('all with (%s):
     ('min_jobs => 150', 1.5),
     ('min_jobs => 99999999999', 1.0),
     ('status => ''{DONE}'', open => false, min_jobs => 1', 1.5),
-    ('status => null, tag => null', 1.0)) v (arguments, tolerance);
+    ('status => null, tag => null', 1.0),
+    ('tags_any => ''{rare,none}''', 2.0),
+    ('tags_all => ''{rare,common}''', 1.2),
+    ('exclude_status => ''{DONE,ERROR}''', 1.2),
+    ('exclude_device_type => ''{D1}'', status => ''{DONE}''', 1.3),
+    ('parent_id => array[md5(''1'')]::uuid[]', 1.0),
+    ('updated_after => ''2000-01-01Z''', 1.0)) v (arguments, tolerance);
 
 -- What is known when it is planned, however it comes there
 select is(pg_temp.rows(arguments), expected::numeric, format('expected of (%s): %s', arguments, expected))
@@ -98,6 +104,8 @@ select is(pg_temp.rows(arguments), expected::numeric, format('expected of (%s): 
     ('"limit" => null, "offset" => 5000', 1),
     ('"limit" => null, order_by => ''id'', order_by_direction => ''ASC''', 4000),
     ('"limit" => null, created_before => now()', 4000),
+    ('"limit" => null, after => ''no cursor''', 4000),
+    ('"limit" => 5, omit => ''{x}''', 5),
     ('"limit" => (select 5)', 100)) v (arguments, expected);
 select is(pg_temp.expected('select batches.list_batches("limit" => null)'), 4000::numeric, 'as a column of a result, too');
 prepare by_device (text[], bigint) as select id from batches.list_batches(device_type => $1, "limit" => $2);

@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(193);
+select plan(197);
 
 --
 -- The schema
@@ -345,6 +345,15 @@ select is(g.answer, '00000 ' || expected, format('GET of %s by %s with If-None-M
                        ('bob', 'limit=3', first.etag, '200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/2"}]'),
                        ('ann', 'limit=0', '*', '422 []')) v (member, query, sent, expected),
        pg_temp.get(:'web', member, json_build_object('x-query-string', query, 'if-none-match', sent)::text) g;
+
+-- Beyond the endpoint
+select is(g.answer, '00000 200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "' || range || '"}]', what)
+  from (values (false, '1-2/6', 'what is beyond the endpoint is unknown'), (true, '1-2/*', 'but where it is asked for')) v (extended, range, what),
+       lateral (select batches.create_postgrest_api(:'api', :'anonymous', :'web', extended) offset 0) made,
+       lateral (select (pg_temp.get(:'web', 'ann', '{"x-query-string": "limit=2&total=none"}')).answer where made is not null offset 0) g;
+select matches(obj_description(format('%I.batches()', :'api')::regprocedure, 'pg_proc'), 'beyond the endpoint', 'and that is said');
+select is(batches.create_postgrest_api(:'api', :'anonymous', :'web')::text || (pg_temp.get(:'web', 'ann', '{"x-query-string": "limit=2&total=none"}')).answer,
+  '00000 200 6,5 [{"Access-Control-Expose-Headers" : "Content-Range"}, {"Content-Range" : "1-2/6"}]', 'made again without it, it is unknown again');
 
 -- 422 and 401 keep their bodies.
 select is(g.answer || ' ' || g.body, '00000 422 [] {"status":"fail","message":"Unprocessable Entity","code":"422","data":{"description":['

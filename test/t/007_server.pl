@@ -106,18 +106,34 @@ my $log = "$modules/server.log";
 my $port = PostgreSQL::Test::Cluster::get_free_port();
 my $origin = "http://127.0.0.1:$port";
 
-my $server = fork() // die "fork: $!";
-if ($server == 0)
+# Starts a server with more settings, if any.
+my @servers;
+sub start_server
 {
+	my ($at, %settings) = @_;
+	my $pid = fork() // die "fork: $!";
+	if ($pid > 0)
+	{
+		push @servers, $pid;
+		my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+		until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $at))
+		{
+			die "the server ended" if waitpid($pid, POSIX::WNOHANG) != 0;
+			die "the server does not answer" if time > $deadline;
+			Time::HiRes::sleep(0.1);
+		}
+		return $pid;
+	}
 	%ENV = (
 		%ENV,
+		%settings,
 		PYTHONPATH => "$project/examples:$modules",
 		PYTHONDONTWRITEBYTECODE => 1,
 		BATCHES_DSN => sprintf('postgresql://batches_app@/postgres?host=%s&port=%d', $node->host, $node->port),
 		BATCHES_TOKENS => '{"secret-1": "ada", "secret-2": "bob"}',
-		BATCHES_PORT => $port);
+		BATCHES_PORT => $at);
 	open(STDIN, '<', '/dev/null');
-	open(STDOUT, '>', $log) or POSIX::_exit(1);
+	open(STDOUT, '>>', $log) or POSIX::_exit(1);
 	open(STDERR, '>&', \*STDOUT);
 	exec($python, "$modules/observed.py")
 	  or POSIX::_exit(1);
@@ -127,10 +143,10 @@ my $finished = 0;
 END
 {
 	my $status = $?;
-	if ($server)
+	if (@servers)
 	{
-		kill 'KILL', $server;
-		waitpid($server, 0);
+		kill 'KILL', @servers;
+		waitpid($_, 0) foreach @servers;
 		if (!$finished || !Test::More->builder->is_passing)
 		{
 			note("the server's log:\n" . slurp_file($log)) if -e $log;
@@ -139,13 +155,7 @@ END
 	$? = $status;
 }
 
-my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
-{
-	die "the server ended" if waitpid($server, POSIX::WNOHANG) != 0;
-	die "the server does not answer" if time > $deadline;
-	Time::HiRes::sleep(0.1);
-}
+my $server = start_server($port);
 
 #
 # Requests
@@ -290,6 +300,13 @@ foreach my $lines ('If-None-Match: "x"', "If-None-Match: \xff", "If-None-Match: 
 	is("$response->{status} $response->{headers}{etag} $response->{content}", "200 $tagged->{headers}{etag} $tagged->{content}",
 		'a page for ' . $lines =~ s/([^ -~])/sprintf '\x%02x', ord $1/ger);
 }
+
+# What is beyond the endpoint is unknown, but to a server that is to know it.
+my $more = 'limit=2&total=none';
+my $extended_port = PostgreSQL::Test::Cluster::get_free_port();
+start_server($extended_port, BATCHES_EXTENDED => 'on');
+is(page($more, 'ada')->{pagination}{total}, 250, 'what is beyond the endpoint is unknown');
+is(decode_json(send_raw($extended_port, $get =~ s/limit=2/$more/r . "\r\n")->{content})->{pagination}{total}, undef, 'but where it is asked for');
 
 #
 # Refusals
