@@ -202,6 +202,50 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 		flush_rows(reader, callback, arg);
 }
 
+static void
+prepare_page(DirectScan *scan)
+{
+	const Request *request = scan->request;
+	Oid type = column_type_oid(batch_columns[request->order_by].type);
+
+	get_typlenbyval(type, &scan->key_length, &scan->key_byval);
+	prepare_order(&scan->key_order, type, request->descending);
+	prepare_order(&scan->id_order, UUIDOID, request->descending);
+	if (request->after != NULL)
+	{
+		scan->after.key = request->after->key;
+		scan->after.isnull = request->after->isnull;
+		scan->after.id = request->after->id;
+	}
+	if (request->limit == NO_LIMIT ||
+		pg_add_s64_overflow(request->offset, request->limit, &scan->wanted))
+		scan->wanted = PG_INT64_MAX;
+}
+
+/*
+ * Has the page of a request, of whose rows there are so many in all, read from the last row
+ * on, if that is nearer: in the opposite order all rows are the other way round, nulls and ties, too.
+ * A merge has all rows of such a page before it hands the first one over.
+ */
+void
+direct_scan_turn(DirectScan *scan, int64 total)
+{
+	Request *turned;
+	int64 rest = Max(total - scan->request->offset, 0);
+	int64 nrows = scan->request->limit == NO_LIMIT ? rest : Min(scan->request->limit, rest);
+
+	if (rest - nrows >= scan->request->offset || nrows > PAGE_READER_ROWS)
+		return;
+	turned = MemoryContextAlloc(scan->context, sizeof(Request));
+	*turned = *scan->request;
+	turned->descending = !turned->descending;
+	turned->offset = rest - nrows;
+	turned->limit = nrows;
+	scan->request = turned;
+	scan->is_turned = true;
+	prepare_page(scan);
+}
+
 /* Why a page was not found */
 static const char *
 no_page_reason(const DirectScan *scan)
@@ -222,6 +266,7 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 	PathSet paths;
 	Merge *merge;
 	Collection *collection;
+	int64 nrows;
 	bool complete;
 
 	if (scan->matches_nothing)
@@ -248,12 +293,16 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 			/* What an index has pinned keeps vacuum waiting: not while the rows are rendered. */
 			paths_end(&paths);
 		}
-		if (merge != NULL)
-			for (int64 i = 0; i < merge->ntids; i++)
-				read_tuple(reader, merge->tids[i], callback, arg);
-		else
-			for (int64 i = request->offset; i < collection->nsort_entries; i++)
-				read_tuple(reader, collection->sort_entries[i].tid, callback, arg);
+		nrows = merge != NULL ? merge->ntids : collection->nsort_entries - request->offset;
+		for (int64 i = 0; i < nrows; i++)
+		{
+			int64 place = scan->is_turned ? nrows - 1 - i : i;
+
+			read_tuple(reader,
+					   merge != NULL ? merge->tids[place]
+									 : collection->sort_entries[request->offset + place].tid,
+					   callback, arg);
+		}
 		flush_rows(reader, callback, arg);
 		if (!complete)
 		{
@@ -589,26 +638,6 @@ open_indexes(DirectScan *scan, Source source)
 	if ((source == SOURCE_JOB_COUNT || scan->uses_job_counts) && scan_key(scan, source) == NULL)
 		return "it has no index on project and batch";
 	return NULL;
-}
-
-static void
-prepare_page(DirectScan *scan)
-{
-	const Request *request = scan->request;
-	Oid type = column_type_oid(batch_columns[request->order_by].type);
-
-	get_typlenbyval(type, &scan->key_length, &scan->key_byval);
-	prepare_order(&scan->key_order, type, request->descending);
-	prepare_order(&scan->id_order, UUIDOID, request->descending);
-	if (request->after != NULL)
-	{
-		scan->after.key = request->after->key;
-		scan->after.isnull = request->after->isnull;
-		scan->after.id = request->after->id;
-	}
-	if (request->limit == NO_LIMIT ||
-		pg_add_s64_overflow(request->offset, request->limit, &scan->wanted))
-		scan->wanted = PG_INT64_MAX;
 }
 
 static void

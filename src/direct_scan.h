@@ -17,6 +17,7 @@ extern DirectScan *direct_scan_begin(const Request *request, ScanReport *report,
 extern const char *direct_scan_page_fallback_reason(DirectScan *scan);
 extern bool direct_scan_may_page(DirectScan *scan);
 extern bool direct_scan_may_count(DirectScan *scan);
+extern void direct_scan_turn(DirectScan *scan, int64 total);
 extern const char *direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg);
 extern bool direct_scan_knows_count(DirectScan *scan, int64 *count);
 extern int64 direct_scan_count(DirectScan *scan);

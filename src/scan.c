@@ -234,6 +234,8 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 			scan->report.fallback_reason = "the role lacks rights on columns";
 		else
 		{
+			if (reason == NULL && scan->total >= 0)
+				direct_scan_turn(scan->direct, scan->total);
 			if (reason == NULL)
 				reason = direct_scan_page(scan->direct, callback, arg);
 			if (reason == NULL)

@@ -43,6 +43,7 @@ typedef struct DirectScan
 	Qual quals[N_FILTERS + 1]; /* one more for the size class */
 	TagWalk *tags;             /* what has the wanted tag, by an index on the tags; or NULL */
 	int64 wanted;              /* rows from the first one to the end of the page */
+	bool is_turned;            /* the page is read the other way round */
 	SortEntry after;           /* where the page begins, if it begins behind a place */
 	int64 total;               /* once it is known; or -1 */
 	bool key_byval;
