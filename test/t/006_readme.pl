@@ -1,5 +1,5 @@
-# What README.md says: every SQL statement runs, and its reference tables list
-# what is there.
+# What README.md and the pages of doc say: every SQL statement and every Python program runs, the
+# reference tables list what is there, and the messages that are explained are the extension's.
 use strict;
 use warnings;
 
@@ -16,7 +16,7 @@ my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
 my $readme = slurp_file("$project/README.md");
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
+$node->init(allows_streaming => 'logical');
 $node->start;
 
 # All blocks in one session, in the directory that the text speaks of.
@@ -100,6 +100,68 @@ while ($parts =~ /`(\w+)`/g)
 is(join(' ', sort keys %named), catalog(q{
 	select string_agg(proname, ' ' order by proname collate "C") from pg_proc
 	 where pronamespace = 'batches'::regnamespace}), 'the functions');
+
+#
+# The pages of doc: each in a database of its own, that has the tables and sample data, and in a directory that has
+# what a page may read, the examples and the two files that another system exports.
+#
+
+my %pages = map { basename($_, '.md') => slurp_file($_) } glob("$project/doc/*.md");
+cmp_ok(scalar keys %pages, '>', 0, 'there are pages');
+my $directory = $node->basedir . '/pages';
+mkdir $directory or die;
+symlink "$project/examples", "$directory/examples" or die;
+chdir $directory or die;
+local $ENV{PGOPTIONS} = '-c client_min_messages=warning';
+foreach my $page (sort keys %pages)
+{
+	$node->safe_psql('postgres', "create database $page");
+	$node->safe_psql($page, 'create extension batches; select batches.create_tables()');
+	$node->safe_psql($page, "\\set batches 1000\n\\i examples/sample_data.sql");
+	$node->safe_psql($page, q{
+\copy (select project_id, id, status, open, device_type, user_id, created_at, updated_at, tags, configuration, start_datetime, end_datetime, queue_priority from batches.batch order by 1, 2) to 'batch.csv' (format csv)
+\copy (select project_id, batch_id, id, status, created_at, updated_at from batches.job order by 1, 2, 3) to 'job.csv' (format csv)});
+	my $file = $node->basedir . "/$page.sql";
+	append_to_file($file, join("\n", $pages{$page} =~ /^```sql\n(.*?)^```$/msg));
+	ok( IPC::Run::run([ 'psql', '-X', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($page), '-f', $file ], '>', \$stdout, '2>', \$stderr),
+		"every statement of $page.md runs") or diag($stderr);
+	is($stderr, '', 'without a message');
+	unlike($stdout, qr/^ *wrong *\n[-]+\n +[1-9]/m, 'and no count is wrong');
+}
+
+# Programs, with a user of a project
+my %needs = (SQLAlchemy => 'sqlalchemy, psycopg2', Django => 'django, psycopg2');
+$node->safe_psql('postgres', 'create database demo');
+$node->safe_psql('demo', q{create extension batches; select batches.create_tables();
+	insert into batches.project_member (project_id, user_id) values ('00000000-0000-0000-0000-000000000001', 'user-1')});
+my @programs = join("\n", values %pages) =~ /^### (\w+)\n(?:(?!^##).)*?^```python\n(.*?)^```$/msg;
+while (my ($what, $program) = splice @programs, 0, 2)
+{
+	SKIP:
+	{
+		my $modules = delete $needs{$what} // die "what does $what need?";
+		skip("there is no Python that has $modules", 1) if system("/usr/bin/python3 -c 'import $modules' 2>/dev/null") != 0 && !$ENV{CI};
+		local $ENV{PGHOST} = $node->host;
+		local $ENV{PGPORT} = $node->port;
+		ok(IPC::Run::run([ '/usr/bin/python3', '-' ], '<', \$program, '>', \$stdout, '2>', \$stderr), "the program for $what runs") or diag($stderr);
+	}
+}
+is(join(' ', sort keys %needs), '', 'all of them were there');
+is($node->safe_psql('demo', 'select count(*) from batches.verify_counts()'), 0, 'and the counts are right');
+
+# What the sources can say, as patterns: literals in C, which may be continued, and in SQL
+my $sources = join('', map { slurp_file($_) } glob("$project/src/*.c"), glob("$project/sql/batches--*.sql"));
+my @said;
+while ($sources =~ /errmsg\(((?:\s*(?:"(?:[^"\\]|\\.)*"|[A-Z0-9]+))+)|raise exception '([^']*)'/g)
+{
+	my $text = defined $1 ? join('', $1 =~ /"((?:[^"\\]|\\.)*)"/g) =~ s/\\"/"/gr : $2 =~ s/\@extschema\@/batches/gr;
+	push @said, join('.+', map { quotemeta } split /%(?:\w*[sudz]\b|lld|)/, $text, -1);
+}
+my ($explained) = $pages{operations} =~ /^\| message \|.*?\n\| ---.*?\n(.*?)\n\n/ms;
+foreach my $message ($explained =~ /^\| `(.*?)` \|/mg)
+{
+	ok(scalar(grep { $message =~ /^$_$/ } @said), "the extension can say: $message");
+}
 
 $node->stop;
 done_testing();
