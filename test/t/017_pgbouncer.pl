@@ -5,16 +5,17 @@ use warnings;
 
 use File::Basename;
 use File::Spec;
+use FindBin;
 use HTTP::Tiny;
-use IO::Socket::INET;
 use JSON::PP;
-use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes;
 
-my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
+use lib $FindBin::RealBin;
+use Programs;
+
+my $pgbouncer = find_program('pgbouncer');
 plan skip_all => 'pgbouncer is not installed' if !$pgbouncer && !$ENV{CI};
 my $python = '/usr/bin/python3';
 my $has_server = $ENV{CI} || system("$python -c 'import asyncpg, starlette, uvicorn' 2>/dev/null") == 0;
@@ -44,47 +45,6 @@ $node->safe_psql('postgres', q{
 #
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
-my %processes;
-my $finished = 0;
-END
-{
-	my $status = $?;
-	foreach my $process (values %processes)
-	{
-		kill 'KILL', $process;
-		waitpid($process, 0);
-	}
-	if ($directory && (!$finished || !Test::More->builder->is_passing))
-	{
-		note("$_:\n" . slurp_file($_)) foreach glob "$directory/*.log";
-	}
-	$? = $status;
-}
-
-# Starts a program that listens on a port.
-sub start
-{
-	my ($name, $port, $environment, @command) = @_;
-	my $process = fork() // die "fork: $!";
-	if ($process == 0)
-	{
-		%ENV = (%ENV, %$environment);
-		open(STDIN, '<', '/dev/null');
-		open(STDOUT, '>', "$directory/$name.log") or POSIX::_exit(1);
-		open(STDERR, '>&', \*STDOUT);
-		exec(@command) or POSIX::_exit(1);
-	}
-	$processes{$name} = $process;
-	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-	until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port))
-	{
-		die "$name ended" if waitpid($process, POSIX::WNOHANG) != 0;
-		die "$name does not answer" if time > $deadline;
-		Time::HiRes::sleep(0.1);
-	}
-	return;
-}
-
 my $pool_port = PostgreSQL::Test::Cluster::get_free_port();
 append_to_file("$directory/users.txt", qq("batches_app" ""\n));
 append_to_file("$directory/pgbouncer.ini", sprintf(<<'INI', $node->host, $node->port, $pool_port, $directory));
@@ -99,7 +59,7 @@ auth_file = %s/users.txt
 pool_mode = transaction
 default_pool_size = 2
 INI
-start('pgbouncer', $pool_port, {}, $pgbouncer, "$directory/pgbouncer.ini");
+start_program('pgbouncer', $pool_port, {}, $pgbouncer, "$directory/pgbouncer.ini");
 my $pool = "host=127.0.0.1 port=$pool_port dbname=postgres user=batches_app";
 
 #
@@ -112,33 +72,22 @@ my $rounds = 50;
 sub count_answers
 {
 	my ($begin, $end) = @_;
-	my @clients;
-	foreach my $n (1 .. 16)
-	{
-		pipe(my $from_child, my $to_parent) or die "pipe: $!";
-		my $child = fork() // die "fork: $!";
-		if ($child == 0)
-		{
-			my ($output, $error) = ('', '');
-			my $script = join('', map { sprintf("$begin\nselect batches.get_all_batches()::jsonb #>> '{pagination,total}';\n$end\n", $n) } 1 .. $rounds);
-			IPC::Run::run([ 'psql', '-X', '-q', '-A', '-t', '-d', $pool ], '<', \$script, '>', \$output, '2>', \$error);
-			my @totals = grep { /^\d+$/ } split /\n/, $output;
-			my $right = grep { $_ == $n } @totals;
-			syswrite($to_parent, sprintf("%d %d %s\n", $right, @totals - $right, substr($error, 0, 200) =~ s/\n/ /gr));
-			POSIX::_exit(0);
-		}
-		close $to_parent;
-		push @clients, [ $child, $from_child ];
-	}
+	my $answers = in_parallel(sub {
+		my ($n) = @_;
+		my ($output, $error) = ('', '');
+		my $script = join('', map { sprintf("$begin\nselect batches.get_all_batches()::jsonb #>> '{pagination,total}';\n$end\n", $n) } 1 .. $rounds);
+		IPC::Run::run([ 'psql', '-X', '-q', '-A', '-t', '-d', $pool ], '<', \$script, '>', \$output, '2>', \$error);
+		my @totals = grep { /^\d+$/ } split /\n/, $output;
+		my $right = grep { $_ == $n } @totals;
+		return sprintf('%d %d %s', $right, @totals - $right, substr($error, 0, 200) =~ s/\n/ /gr);
+	}, 1 .. 16);
 	my ($right, $wrong, $errors) = (0, 0, '');
-	foreach my $client (@clients)
+	foreach my $answer ($answers->())
 	{
-		my ($child, $from_child) = @$client;
-		my ($r, $w, $error) = <$from_child> =~ /^(\d+) (\d+) (.*)/;
+		my ($r, $w, $error) = $answer =~ /^(\d+) (\d+) (.*)/;
 		$right += $r;
 		$wrong += $w;
 		$errors .= $error;
-		waitpid($child, 0);
 	}
 	diag($errors) if $errors ne '';
 	return "$right right, $wrong wrong";
@@ -170,7 +119,7 @@ SKIP:
 	skip 'python3-asyncpg, python3-starlette and python3-uvicorn are not installed', 2 if !$has_server;
 
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
-	start('server', $port,
+	start_program('server', $port,
 		{
 			PYTHONDONTWRITEBYTECODE => 1,
 			BATCHES_DSN => "postgresql://batches_app\@127.0.0.1:$pool_port/postgres",
@@ -178,32 +127,20 @@ SKIP:
 			BATCHES_PORT => $port
 		},
 		$python, "$project/examples/server.py");
-	my @clients;
-	foreach my $n (1 .. 16)
-	{
-		pipe(my $from_child, my $to_parent) or die "pipe: $!";
-		my $child = fork() // die "fork: $!";
-		if ($child == 0)
+	my $answers = in_parallel(sub {
+		my ($n) = @_;
+		my $http = HTTP::Tiny->new;
+		my %answers;
+		foreach (1 .. 40)
 		{
-			my $http = HTTP::Tiny->new;
-			my %answers;
-			foreach (1 .. 40)
-			{
-				my $response = $http->get("http://127.0.0.1:$port/api/v1/batches", { headers => { Authorization => "Bearer secret-$n" } });
-				my $total = $response->{status} == 200 ? decode_json($response->{content})->{pagination}{total} : $response->{status};
-				$answers{ $total == $n ? 'right' : "$total instead of $n" }++;
-			}
-			syswrite($to_parent, join(', ', map { "$answers{$_} $_" } sort keys %answers));
-			POSIX::_exit(0);
+			my $response = $http->get("http://127.0.0.1:$port/api/v1/batches", { headers => { Authorization => "Bearer secret-$n" } });
+			my $total = $response->{status} == 200 ? decode_json($response->{content})->{pagination}{total} : $response->{status};
+			$answers{ $total == $n ? 'right' : "$total instead of $n" }++;
 		}
-		close $to_parent;
-		push @clients, [ $child, $from_child ];
-	}
-	is_deeply(
-		[ map { my ($child, $from_child) = @$_; local $/; my $answers = <$from_child>; waitpid($child, 0); $answers } @clients ],
-		[ ('40 right') x 16 ], 'the example server: sixteen users over two connections');
-	unlike(slurp_file("$directory/server.log"), qr/ERROR|WARNING|Exception in/, 'and has nothing to complain of');
+		return join(', ', map { "$answers{$_} $_" } sort keys %answers);
+	}, 1 .. 16);
+	is_deeply([ $answers->() ], [ ('40 right') x 16 ], 'the example server: sixteen users over two connections');
+	unlike(slurp_file(program_log('server')), qr/ERROR|WARNING|Exception in/, 'and has nothing to complain of');
 }
 
-$finished = 1;
 done_testing();
