@@ -54,12 +54,15 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 						  scan->request->order_by, &isnull);
 	Datum id;
 	const SortEntry *last = collection->full ? &collection->sort_entries[scan->wanted - 1] : NULL;
+	int to_last = -1; /* the key, compared with that of the last one wanted */
+	int to_after = 1; /* and with that of the place where the page begins */
 	SortEntry match;
 
 	/* For most rows before the page and behind its end, the key alone tells so. */
 	set_sort_key(scan, &match, key, isnull);
-	if ((last != NULL && compare_keys(scan, &match, last) > 0) ||
-		(scan->request->after != NULL && compare_keys(scan, &match, &scan->after) < 0))
+	if (last != NULL && (to_last = compare_keys(scan, &match, last)) > 0)
+		return;
+	if (scan->request->after != NULL && (to_after = compare_keys(scan, &match, &scan->after)) < 0)
 		return;
 	id = row_value(&collection->walk, fetched ? &collection->fetch : NULL, COLUMN_ID, &id_isnull);
 	if (id_isnull)
@@ -69,7 +72,8 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 		return;
 	}
 	set_sort_place(&match, id, tid);
-	if ((last != NULL && compare_sort_entries(scan, &match, last) >= 0) || !is_behind(scan, &match))
+	if ((to_last == 0 && compare_ids(scan, &match, last) >= 0) ||
+		(to_after == 0 && compare_ids(scan, &match, &scan->after) <= 0))
 		return;
 	if (collection->nsort_entries == collection->sort_entries_size &&
 		collection->nsort_entries / 2 >= scan->wanted)

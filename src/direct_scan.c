@@ -210,7 +210,6 @@ prepare_page(DirectScan *scan)
 
 	get_typlenbyval(type, &scan->key_length, &scan->key_byval);
 	prepare_order(&scan->key_order, type, request->descending);
-	prepare_order(&scan->id_order, UUIDOID, request->descending);
 	if (request->after != NULL)
 	{
 		scan->after.key = request->after->key;

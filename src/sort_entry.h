@@ -49,12 +49,12 @@ typedef struct DirectScan
 	bool key_byval;
 	int16 key_length;
 	SortSupportData key_order;
-	SortSupportData id_order;
 } DirectScan;
 
 extern DirectIndex *scan_key(DirectScan *scan, Source source);
 extern KeyJoin *new_join(DirectScan *scan, Source source);
 extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
+extern int compare_ids(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern bool is_behind(DirectScan *scan, const SortEntry *match);
 extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *scan);
