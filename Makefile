@@ -6,6 +6,7 @@ MODULE_big = batches
 OBJS = \
 	src/batches.o \
 	src/budget.o \
+	src/citus.o \
 	src/collect.o \
 	src/count_batches.o \
 	src/count_jobs.o \

@@ -10,7 +10,8 @@ python3-uvicorn, python3-asyncpg. Start it with
 where the role of BATCHES_DSN was granted `set on parameter batches.user_id`, and
 BATCHES_TOKENS maps bearer tokens to users; a real server verifies tokens instead.
 With BATCHES_EXTENDED=on, query strings can give what get_all_batches() takes beyond the
-endpoint. It listens on port 8000 of this machine, or on BATCHES_PORT. Clients may send as slowly
+endpoint. With Citus, BATCHES_SCHEMA is the schema that distribute_tables() makes.
+It listens on port 8000 of this machine, or on BATCHES_PORT. Clients may send as slowly
 as they like: let those of the internet come through a proxy that has a limit.
 """
 
@@ -32,6 +33,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 USERS = json.loads(os.environ.get("BATCHES_TOKENS", "{}"))
 EXTENDED = os.environ.get("BATCHES_EXTENDED", "off") == "on"
+SCHEMA = os.environ.get("BATCHES_SCHEMA", "batches")
 POOL_TIMEOUT = 5  # seconds to wait for a connection that is free
 MAX_HEAD = 512 * 1024  # a query string that the endpoint reads, and the headers
 
@@ -64,14 +66,14 @@ async def get_all_batches(request):
     # Empty for a client that has nothing yet, and gets the tag with its first page.
     if_none_match = ", ".join(request.headers.getlist("if-none-match"))
     async with free_connection(request.app.state.pool) as connection:
-        async with connection.transaction(readonly=True):
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
             # Only for this transaction: the connection goes back without a user.
             await connection.execute(
                 "select set_config('batches.user_id', $1, true)", authenticate(request)
             )
             response = await connection.fetchrow(
                 "select status, headers, body"
-                " from batches.http_get_all_batches($1, $2, $3)",
+                f" from {SCHEMA}.http_get_all_batches($1, $2, $3)",
                 query_string,
                 EXTENDED,
                 if_none_match,

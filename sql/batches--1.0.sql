@@ -55,6 +55,12 @@ create function @extschema@.current_user_id() returns text
 comment on function @extschema@.current_user_id() is
   'The authenticated user: the setting batches.user_id, or null when it is empty.';
 
+create function @extschema@.require_user() returns boolean
+  language c stable parallel safe
+  as 'MODULE_PATHNAME', 'batches_require_user';
+comment on function @extschema@.require_user() is
+  'True, or an error 28000 if there is no authenticated user.';
+
 --
 -- What the tables' constraints and triggers call
 --
@@ -134,6 +140,42 @@ comment on aggregate @extschema@.jobs_count_per_status(@extschema@.job_status) i
 -- while they use the extension's types.
 --
 
+create function @extschema@.complete_tables(distributed boolean) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $complete_tables$
+declare
+  name text;
+begin
+  if distributed then
+    create index batch_id_idx on @extschema@.batch (id);
+  else
+    -- The keys come last. While the table is small all its indexes cost the same, and
+    -- of these the planner takes the newest; a foreign key keeps such a plan for as
+    -- long as a bulk load lasts.
+    alter table @extschema@.batch add unique (id);
+    alter table @extschema@.batch add primary key (project_id, id);
+
+    -- A user sees what belongs to the user's projects. The projects are an array
+    -- of an uncorrelated subquery: looked up once, and an index can use them.
+    alter table @extschema@.project_member enable row level security;
+    create policy own_membership on @extschema@.project_member for select
+      using (user_id = (select @extschema@.current_user_id()));
+    foreach name in array array['batch', 'job', 'batch_job_count', 'batch_total'] loop
+      execute format('alter table @extschema@.%I enable row level security', name);
+      execute format('create policy member_of_project on @extschema@.%I for select
+        using (project_id = any (array(
+          select m.project_id from @extschema@.project_member m
+           where m.user_id = (select @extschema@.current_user_id()))))', name);
+    end loop;
+  end if;
+  alter table @extschema@.job add foreign key (project_id, batch_id)
+    references @extschema@.batch (project_id, id) on delete cascade;
+end
+$complete_tables$;
+comment on function @extschema@.complete_tables(boolean) is
+  'Makes what tables have at the end: keys, and policies unless Citus has distributed the tables. Then the id of a batch has an index, but is no key.';
+
 create function @extschema@.create_tables() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -191,11 +233,6 @@ begin
   create index batch_tags_idx on @extschema@.batch using gin (tags);
   -- Retries. Without included columns, all the batches that are none take a byte each.
   create index batch_parent_id_idx on @extschema@.batch (parent_id);
-  -- The keys come last. While the table is small all its indexes cost the same, and
-  -- of these the planner takes the newest; a foreign key keeps such a plan for as
-  -- long as a bulk load lasts.
-  alter table @extschema@.batch add unique (id);
-  alter table @extschema@.batch add primary key (project_id, id);
 
   create table @extschema@.job (
     project_id uuid not null,
@@ -204,8 +241,7 @@ begin
     status @extschema@.job_status not null default 'PENDING',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
-    primary key (project_id, batch_id, id),
-    foreign key (project_id, batch_id) references @extschema@.batch (project_id, id) on delete cascade
+    primary key (project_id, batch_id, id)
   );
 
   create table @extschema@.project_member (
@@ -272,18 +308,7 @@ begin
       for each statement execute function @extschema@.protect_counts()', name);
   end loop;
 
-  -- A user sees what belongs to the user's projects. The projects are an array
-  -- of an uncorrelated subquery: looked up once, and an index can use them.
-  alter table @extschema@.project_member enable row level security;
-  create policy own_membership on @extschema@.project_member for select
-    using (user_id = (select @extschema@.current_user_id()));
-  foreach name in array array['batch', 'job'] || derived loop
-    execute format('alter table @extschema@.%I enable row level security', name);
-    execute format('create policy member_of_project on @extschema@.%I for select
-      using (project_id = any (array(
-        select m.project_id from @extschema@.project_member m
-         where m.user_id = (select @extschema@.current_user_id()))))', name);
-  end loop;
+  perform @extschema@.complete_tables(false);
 
   comment on trigger count_inserted_batches on @extschema@.batch is 'Tables of version 1.0';
   comment on table @extschema@.batch is 'Batches: jobs that run together on one device.';
@@ -403,15 +428,16 @@ begin
      order by project_id, batch_id;
 
   return query
-    with cells as (
+    with counted as (
+      select b.project_id, b.device_type, @extschema@.total_cell(b.status, b.open, b.queue_priority) as cell, count(*) as n
+        from @extschema@.batch b
+       group by b.project_id, b.device_type, b.status, b.open, b.queue_priority
+    ), cells as (
       select t.project_id, t.device_type, u.cell, u.n as kept, 0::bigint as actual
         from @extschema@.batch_total t cross join unnest(t.n) with ordinality as u (n, cell)
       union all
-      select b.project_id, b.device_type,
-             @extschema@.total_cell(b.status, b.open, b.queue_priority), 0, count(*)
-        from @extschema@.batch b
-       group by grouping sets ((b.project_id, b.device_type, b.status, b.open, b.queue_priority),
-                               (b.project_id, b.status, b.open, b.queue_priority))
+      select c.project_id, d.device_type, c.cell, 0, c.n
+        from counted c cross join unnest(array[c.device_type, null]) as d (device_type)
     ), differing as (
       select project_id, device_type, cell, sum(kept)::bigint as kept, sum(actual)::bigint as actual
         from cells
@@ -628,6 +654,351 @@ comment on function @extschema@.http_get_all_batches is
   'The endpoint GET /api/v1/batches: from a query string (without "?") the HTTP status 200, 304, 401 or 422, the headers as a JSON object, and the body. If "extended", the query string can also give what get_all_batches() takes beyond the endpoint: cursors, more filters, "total" and "omit". With "if_none_match", the request''s header or an empty text, a 200 has a header ETag, and the status is 304 and the body null if the header has that tag. What the request says never raises an error.';
 
 --
+-- Schemas of functions that call those of this one
+--
+
+create function @extschema@.begin_api(schema name, names name[])
+  returns table (name name, has_rows boolean, result text, parameters text, types text, arguments text)
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $begin_api$
+#variable_conflict use_column
+declare
+  outdated regprocedure;
+begin
+  if schema is null or schema = '@extschema@' or schema = 'information_schema' or schema like 'pg\_%' then
+    raise exception 'schema % cannot be the schema of an API', coalesce('"' || schema || '"', 'null')
+      using errcode = 'invalid_parameter_value',
+            hint = 'Name a schema of its own, such as "api": what is in it is exposed.';
+  end if;
+  if not exists (select from pg_namespace where nspname = schema) then
+    execute format('create schema %I', schema);
+  end if;
+  -- Another owner could replace what is called there.
+  if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> current_user::regrole)
+     or exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+                 where n.nspname = schema and p.proname = any (names)
+                   and p.proowner <> current_user::regrole) then
+    raise exception 'schema "%" or a function in it belongs to another role', schema
+      using errcode = 'insufficient_privilege',
+            hint = 'Name a new schema, or make the calling role the owner.';
+  end if;
+  -- Of another version, where arguments or results are others
+  for outdated in
+    select o.oid::regprocedure
+      from pg_proc p
+      join pg_proc o on o.proname = p.proname and o.prokind = 'f'
+      join pg_namespace n on n.oid = o.pronamespace
+     where p.pronamespace = '@extschema@'::regnamespace and p.proname = any (names) and n.nspname = schema
+       and (o.proargnames, o.proargtypes, o.proallargtypes, o.prorettype)
+           is distinct from (p.proargnames, p.proargtypes, p.proallargtypes, p.prorettype)
+  loop
+    execute format('drop function %s', outdated);
+  end loop;
+  return query
+    select p.proname, p.proretset, pg_get_function_result(p.oid), pg_get_function_arguments(p.oid), oidvectortypes(p.proargtypes),
+           (select string_agg('$' || n, ', ' order by n) from generate_series(1, p.pronargs) n)
+      from pg_proc p
+     where p.pronamespace = '@extschema@'::regnamespace and p.proname = any (names);
+end
+$begin_api$;
+comment on function @extschema@.begin_api(name, name[]) is
+  'Makes a schema for functions of the same names as some of the extension''s, unless it is there, and drops those with other arguments or results from it. Returns what their definitions take. An error if the schema is not the caller''s own.';
+
+--
+-- The tables on several machines, by Citus
+--
+
+create function @extschema@.present_tables() returns regclass[]
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+  as $present_tables$
+    select array_remove(array[to_regclass('@extschema@.batch'), to_regclass('@extschema@.job'), to_regclass('@extschema@.batch_job_count'),
+                              to_regclass('@extschema@.batch_total'), to_regclass('@extschema@.project_member')], null)
+  $present_tables$;
+comment on function @extschema@.present_tables() is
+  'The tables that create_tables() makes, as far as they are there.';
+
+create function @extschema@.distributed_tables() returns regclass[]
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $distributed_tables$
+begin
+  if to_regclass('pg_catalog.pg_dist_partition') is null then
+    return '{}';
+  end if;
+  return array(select logicalrelid from pg_dist_partition
+                where logicalrelid = any (@extschema@.present_tables()) order by logicalrelid::text);
+end
+$distributed_tables$;
+comment on function @extschema@.distributed_tables() is
+  'Those of the tables that create_tables() makes whose rows Citus has distributed.';
+
+create function @extschema@.check_coordinator() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $check_coordinator$
+declare
+  owner constant name := (select pg_get_userbyid(relowner) from pg_class where oid = to_regclass('@extschema@.batch'));
+begin
+  if cardinality(@extschema@.present_tables()) < 5 then
+    raise exception 'the tables of "batches" do not exist'
+      using errcode = 'undefined_table', hint = 'Create the tables: SELECT @extschema@.create_tables().';
+  elsif owner <> current_user then
+    raise exception 'the tables of "batches" belong to role "%"', owner
+      using errcode = 'insufficient_privilege', hint = format('First: SET ROLE %I.', owner);
+  elsif not exists (select from pg_extension where extname = 'citus')
+        or not exists (select from pg_settings where name = 'citus.shard_count') then
+    raise exception 'there is no Citus in this database'
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Have "citus" in shared_preload_libraries, and CREATE EXTENSION citus, here and on each worker. Then add the workers: SELECT citus_add_node(...).';
+  elsif (select groupid from pg_dist_local_group) <> 0 then
+    raise exception 'this is a worker of Citus'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Connect to the coordinator.';
+  end if;
+end
+$check_coordinator$;
+comment on function @extschema@.check_coordinator() is
+  'Checks that there are tables, that they belong to the caller, and that this is a coordinator of Citus. An error says what is not so.';
+
+create function @extschema@.check_distributable() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+  as $check_distributable$
+declare
+  tables constant regclass[] := @extschema@.present_tables();
+  version constant text := (select extversion from pg_extension where extname = 'batches');
+  obstacle record;
+begin
+  for obstacle in
+    select oid::regclass as table from pg_class c
+     where oid = any (tables)
+       and (relkind <> 'r' or relispartition or exists (select from pg_inherits where c.oid in (inhrelid, inhparent)))
+  loop
+    raise exception 'table "%" is not as create_tables() makes it', obstacle.table
+      using errcode = 'wrong_object_type',
+            hint = 'Only ordinary tables are distributed: no views, no partitions, none that inherits from another.';
+  end loop;
+
+  -- Rules of somebody else's would be lost, or hold for each shard by itself.
+  for obstacle in
+    select c.oid::regclass as table, x.what
+      from pg_class c
+     cross join lateral (
+       select format('policy "%s"', polname) from pg_policy
+        where polrelid = c.oid and polname not in ('own_membership', 'member_of_project')
+       union all
+       select 'forced row-level security' where c.relforcerowsecurity
+       union all
+       select format('trigger "%s"', tgname) from pg_trigger
+        where tgrelid = c.oid and not tgisinternal
+          and tgfoid not in ('@extschema@.count_jobs()'::regprocedure, '@extschema@.count_changed_batches()'::regprocedure,
+                             '@extschema@.protect_counts()'::regprocedure)
+       union all
+       select format('disabled trigger "%s"', tgname) from pg_trigger
+        where tgrelid = c.oid and not tgisinternal and tgenabled <> 'O') x (what)
+     where c.oid = any (tables)
+  loop
+    raise exception 'table "%" has a %', obstacle.table, obstacle.what
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Distributed tables have the triggers of create_tables(), and no policies. Drop or enable it first.';
+  end loop;
+
+  for obstacle in
+    select conname, conrelid::regclass as table, confrelid::regclass as referenced
+      from pg_constraint
+     where contype = 'f' and confrelid = any (tables)
+       and not (conrelid = '@extschema@.job'::regclass and confrelid = '@extschema@.batch'::regclass)
+  loop
+    raise exception 'table "%" references rows of "%"', obstacle.table, obstacle.referenced
+      using errcode = 'dependent_objects_still_exist',
+            hint = format('First: ALTER TABLE %s DROP CONSTRAINT %I. Only tables that are distributed by project_id, too, can reference batches.',
+                          obstacle.table, obstacle.conname);
+  end loop;
+
+  for obstacle in
+    select c.oid::regclass as table, r.rolname as role
+      from pg_class c cross join pg_roles r
+     where c.oid = any (tables) and not r.rolsuper and not r.rolbypassrls and r.rolname !~ '^pg_'
+       and not pg_has_role(r.oid, c.relowner, 'usage')
+       and (has_any_column_privilege(r.oid, c.oid, 'select, insert, update') or has_table_privilege(r.oid, c.oid, 'delete'))
+  loop
+    raise exception 'role "%" has rights on table "%"', obstacle.role, obstacle.table
+      using errcode = 'object_not_in_prerequisite_state',
+            detail = 'Row-level security, which says what it sees there, ends when the tables are distributed.',
+            hint = 'Revoke them. Applications call the functions that distribute_tables() makes; who may see everything gets the rights again afterwards.';
+  end loop;
+
+  for obstacle in
+    select w.nodename, w.nodeport, w.success, w.result
+      from run_command_on_workers($$select coalesce((select extversion from pg_extension where extname = 'batches'), '')$$) w
+     where not w.success or w.result not in ('', version)
+  loop
+    if not obstacle.success then
+      raise exception 'worker %:% does not answer: %', obstacle.nodename, obstacle.nodeport, obstacle.result
+        using errcode = 'connection_failure', hint = 'All workers have to be up, and to let the owner of the tables in.';
+    end if;
+    raise exception 'worker %:% has version % of the extension, not %', obstacle.nodename, obstacle.nodeport, obstacle.result, version
+      using errcode = 'object_not_in_prerequisite_state', hint = format('There: ALTER EXTENSION batches UPDATE TO ''%s''.', version);
+  end loop;
+
+  if exists (select from @extschema@.differing_counts()) then
+    raise exception 'the derived tables are wrong'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'First: SELECT @extschema@.repair_counts().';
+  end if;
+end
+$check_distributable$;
+comment on function @extschema@.check_distributable() is
+  'Checks that nothing stands in the way of distribute_tables(). An error says what does.';
+
+create function @extschema@.create_api(schema name) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $create_api$
+declare
+  function record;
+begin
+  for function in
+    select * from @extschema@.begin_api(schema, '{get_all_batches,http_get_all_batches,list_batches,count_batches,batch_facets}')
+  loop
+    execute format($create$
+      create or replace function %1$I.%2$I(%3$s) returns %4$s language sql stable parallel restricted cost 2000
+        security definer set search_path = pg_catalog, pg_temp
+      begin atomic
+        select * from @extschema@.%2$I(%5$s)%6$s;
+      end
+      $create$, schema, function.name, function.parameters, function.result, function.arguments,
+      -- Without a user the endpoint answers 401.
+      case when function.name = 'http_get_all_batches' then '' else ' where @extschema@.require_user()' end);
+    execute format('comment on function %I.%I(%s) is %L', schema, function.name, function.types,
+                   format('@extschema@.%I() for the authenticated user, read as the owner of the tables.', function.name));
+    execute format('revoke execute on function %I.%I(%s) from public', schema, function.name, function.types);
+    perform create_distributed_function(format('%I.%I(%s)', schema, function.name, function.types)::regprocedure);
+  end loop;
+end
+$create_api$;
+comment on function @extschema@.create_api(name) is
+  'Makes the functions of distribute_tables().';
+
+create function @extschema@.distribute_tables(schema name default 'batches_api') returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set client_min_messages = warning
+  set citus.enable_unsafe_triggers = on
+  set citus.multi_shard_modify_mode = sequential
+  as $distribute_tables$
+declare
+  tables constant regclass[] := @extschema@.present_tables();
+  distributed constant regclass[] := @extschema@.distributed_tables();
+  part record;
+  name regclass;
+begin
+  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform @extschema@.check_coordinator();
+  if distributed @> tables then
+    perform @extschema@.create_api(schema);
+    return;
+  elsif distributed <> '{}' then
+    raise exception 'only some of the tables of "batches" are distributed: %', array_to_string(distributed, ', ')
+      using errcode = 'object_not_in_prerequisite_state', hint = 'First: SELECT @extschema@.undistribute_tables().';
+  end if;
+  lock table @extschema@.batch, @extschema@.job, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.project_member
+    in access exclusive mode;
+  perform @extschema@.check_distributable();
+
+  -- What a distributed table cannot have, and the key that would tie a distributed table to one that is not yet
+  for part in
+    select k.conrelid::regclass as table, format('drop constraint %I', k.conname) as removal
+      from pg_constraint k left join pg_attribute a on a.attrelid = k.conrelid and k.conkey = array[a.attnum]
+     where (k.contype = 'f' and k.conrelid = any (tables) and k.confrelid = any (tables))
+        or (k.contype = 'u' and k.conrelid = '@extschema@.batch'::regclass and a.attname = 'id')
+  loop
+    execute format('alter table %s %s', part.table, part.removal);
+  end loop;
+  for part in select polrelid::regclass as table, polname as name from pg_policy where polrelid = any (tables) loop
+    execute format('drop policy %I on %s', part.name, part.table);
+    execute format('alter table %s disable row level security', part.table);
+  end loop;
+  -- The rows that are copied to the shards have been counted.
+  foreach name in array tables loop
+    execute format('alter table %s disable trigger user', name);
+  end loop;
+  perform create_reference_table('@extschema@.project_member');
+  perform create_distributed_table('@extschema@.batch', 'project_id', colocate_with => 'none');
+  foreach name in array '{@extschema@.job,@extschema@.batch_job_count,@extschema@.batch_total}'::regclass[] loop
+    perform create_distributed_table(name, 'project_id', colocate_with => '@extschema@.batch');
+  end loop;
+  foreach name in array tables loop
+    perform truncate_local_data_after_distributing_table(name);
+    execute format('alter table %s enable trigger user', name);
+  end loop;
+  perform @extschema@.complete_tables(true);
+  perform @extschema@.create_api(schema);
+end
+$distribute_tables$;
+comment on function @extschema@.distribute_tables(name) is
+  'Lets Citus distribute the tables, empty or filled: batch, job and the derived ones by project_id, project_member on all nodes. Makes a schema of security definer functions for applications: get_all_batches(...), http_get_all_batches(...), list_batches(...), count_batches(...) and batch_facets(...), for the authenticated user alone. All or nothing; can be called again. Given up are the uniqueness of a batch''s id alone, and row-level security: a role with rights on the tables sees everything. For the owner of the tables, on the coordinator. An error says what stands in the way.';
+
+create function @extschema@.undistribute_tables() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  set client_min_messages = warning
+  set citus.enable_unsafe_triggers = on
+  set citus.multi_shard_modify_mode = sequential
+  as $undistribute_tables$
+declare
+  tables constant regclass[] := @extschema@.present_tables();
+  distributed constant regclass[] := @extschema@.distributed_tables();
+  -- Citus forgets them.
+  comments constant text[] := array(
+    select case when d.classoid = 'pg_trigger'::regclass then format('comment on trigger %I on %s is %L', t.tgname, t.tgrelid::regclass, d.description)
+             when d.objsubid = 0 then format('comment on table %s is %L', d.objoid::regclass, d.description)
+             else format('comment on column %s.%I is %L', d.objoid::regclass, a.attname, d.description) end
+      from pg_description d
+      left join pg_trigger t on d.classoid = 'pg_trigger'::regclass and t.oid = d.objoid
+      left join pg_attribute a on a.attrelid = d.objoid and a.attnum = d.objsubid
+     where (d.classoid = 'pg_class'::regclass and d.objoid = any (tables)) or t.tgrelid = any (tables));
+  part record;
+  name regclass;
+  statement text;
+begin
+  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform @extschema@.check_coordinator();
+  if distributed = '{}' then
+    return;
+  end if;
+  lock table @extschema@.batch, @extschema@.job, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.project_member
+    in access exclusive mode;
+  foreach name in array tables loop
+    execute format('alter table %s disable trigger user', name);
+  end loop;
+  -- Its keys are made anew.
+  for part in
+    select conrelid::regclass as table, conname as name from pg_constraint
+     where (contype = 'f' and conrelid = any (tables) and confrelid = any (tables))
+        or (contype = 'p' and conrelid = '@extschema@.batch'::regclass)
+     order by contype
+  loop
+    execute format('alter table %s drop constraint %I', part.table, part.name);
+  end loop;
+  drop index @extschema@.batch_id_idx;
+  foreach name in array distributed loop
+    perform undistribute_table(name);
+  end loop;
+  -- They are other tables now, by the same names.
+  foreach name in array @extschema@.present_tables() loop
+    execute format('alter table %s enable trigger user', name);
+  end loop;
+  perform @extschema@.complete_tables(false);
+  foreach statement in array comments loop
+    execute statement;
+  end loop;
+end
+$undistribute_tables$;
+comment on function @extschema@.undistribute_tables() is
+  'Brings the rows of all tables back to this server, and keys and policies as create_tables() makes them. All or nothing; harmless when they are not distributed. For the owner of the tables, on the coordinator.';
+
+--
 -- PostgREST
 --
 
@@ -725,66 +1096,42 @@ $help$,
 - `omit`: list of what to leave out: `configuration` `backend_configuration` `webhook` `tags` `jobs_count_per_status`
 $help$;
   kept constant name[] := array['get_all_batches', 'list_batches', 'count_batches', 'batch_facets', 'batches'];
+  distributed constant boolean := @extschema@.distributed_tables() <> '{}';
+  -- Then no policy shows the web role what is the user's: the functions read as the owner of the tables.
+  rights constant text := case when distributed then 'security definer set search_path = pg_catalog, pg_temp' else '' end;
   function record;
-  outdated regprocedure;
+  functions text;
 begin
   if schema is null or anonymous_role is null or web_role is null then
     raise exception 'the schema and the roles of the PostgREST API must not be null'
       using errcode = 'null_value_not_allowed',
             hint = 'For example: SELECT @extschema@.create_postgrest_api(''api'', ''web_anonymous'', ''web_user'').';
-  elsif schema = '@extschema@' or schema = 'information_schema' or schema like 'pg\_%' then
-    raise exception 'schema "%" cannot be the schema of the PostgREST API', schema
-      using errcode = 'invalid_parameter_value',
-            hint = 'Name a schema of its own, such as "api": what is in it is exposed.';
   elsif 'public' in (anonymous_role, web_role) then
     raise exception 'role "public" cannot be a role of the PostgREST API'
       using errcode = 'invalid_parameter_value',
             hint = 'It stands for all roles. Name roles of the API''s own, such as "web_anonymous" and "web_user".';
   end if;
-  if not exists (select from pg_namespace where nspname = schema) then
-    execute format('create schema %I', schema);
+  if distributed then
+    perform @extschema@.check_coordinator();
   end if;
-  -- Another owner could replace what the web role calls.
-  if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> current_user::regrole)
-     or exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-                 where n.nspname = schema and p.proname = any (kept)
-                   and p.proowner <> current_user::regrole) then
-    raise exception 'schema "%" or a function in it belongs to another role', schema
-      using errcode = 'insufficient_privilege',
-            hint = 'Name a new schema, or make the calling role the owner.';
-  end if;
-
   for function in
-    select p.proname as name, p.proretset as has_rows, pg_get_function_result(p.oid) as result,
+    select f.name, f.has_rows, f.result, f.types, f.arguments,
            -- A limit would cut off rows that PostgREST's own filters and orders have not seen.
-           case when p.proretset
-             then regexp_replace(pg_get_function_arguments(p.oid), '("limit" bigint DEFAULT) \d+', '\1 NULL::bigint')
-             else pg_get_function_arguments(p.oid) end as parameters,
-           pg_get_function_identity_arguments(p.oid) as types,
-           (select string_agg('$' || n, ', ' order by n) from generate_series(1, p.pronargs) n) as arguments,
-           -- Of another version, where arguments or results are others
-           array(
-             select o.oid::regprocedure from pg_proc o join pg_namespace n on n.oid = o.pronamespace
-              where n.nspname = schema and o.proname = p.proname and o.prokind = 'f'
-                and (o.proargnames, o.proargtypes, o.proallargtypes, o.prorettype)
-                    is distinct from (p.proargnames, p.proargtypes, p.proallargtypes, p.prorettype)) as outdated
-      from pg_proc p
-     where p.pronamespace = '@extschema@'::regnamespace and p.proname = any (kept)
+           case when f.has_rows then regexp_replace(f.parameters, '("limit" bigint DEFAULT) \d+', '\1 NULL::bigint')
+             else f.parameters end as parameters
+      from @extschema@.begin_api(schema, kept) f
   loop
-    foreach outdated in array function.outdated loop
-      execute format('drop function %s', outdated);
-    end loop;
     if function.has_rows then
       -- In one piece with PostgREST's query, so that no row is kept twice.
       execute format($create$
-        create or replace function %1$I.%2$I(%3$s) returns %4$s language sql stable rows 100
+        create or replace function %1$I.%2$I(%3$s) returns %4$s language sql stable rows 100 %6$s
         begin atomic
           select * from @extschema@.%2$I(%5$s) where @extschema@.check_postgrest_request(false);
         end
-        $create$, schema, function.name, function.parameters, function.result, function.arguments);
+        $create$, schema, function.name, function.parameters, function.result, function.arguments, rights);
     else
       execute format($create$
-        create or replace function %1$I.%2$I(%3$s) returns %4$s language plpgsql stable as $body$
+        create or replace function %1$I.%2$I(%3$s) returns %4$s language plpgsql stable %7$s as $body$
 begin
   perform @extschema@.check_postgrest_request(%6$L);
   return @extschema@.%2$I(%5$s);
@@ -795,7 +1142,7 @@ exception
 end
 $body$
         $create$, schema, function.name, function.parameters, function.result, function.arguments,
-        function.name = 'get_all_batches');
+        function.name = 'get_all_batches', rights);
     end if;
     execute format('comment on function %I.%I(%s) is %L', schema, function.name, function.types,
       case function.name
@@ -815,8 +1162,8 @@ How many of the user's batches match, in all and by status, open or not, device,
            else '' end);
   end loop;
   execute format(
-    'create or replace function %I.batches() returns json language sql stable
-     return @extschema@.postgrest_get_all_batches(%L)', schema, coalesce(extended, false));
+    'create or replace function %I.batches() returns json language sql stable %s
+     return @extschema@.postgrest_get_all_batches(%L)', schema, rights, coalesce(extended, false));
 
   -- PostgREST shows them in its OpenAPI page: the first line is a title.
   if obj_description((select oid from pg_namespace where nspname = schema), 'pg_namespace') is null then
@@ -839,11 +1186,16 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
     || case when extended then ' Knows the parameters that `get_all_batches` has beyond the endpoint, too.' else '' end);
 
   execute format('grant usage on schema %I, @extschema@ to %I, %I', schema, anonymous_role, web_role);
-  execute format('grant execute on function %s to %I, %I',
-    (select string_agg(p.oid::regprocedure::text, ', ') from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-      where n.nspname = schema and p.proname = any (kept) and p.prokind = 'f'
-        and (p.pronargs = 0 or p.proname <> 'batches')), anonymous_role, web_role);
-  execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
+  select string_agg(p.oid::regprocedure::text, ', ') into functions
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+   where n.nspname = schema and p.proname = any (kept) and p.prokind = 'f'
+     and (p.pronargs = 0 or p.proname <> 'batches');
+  execute format('grant execute on function %s to %I, %I', functions, anonymous_role, web_role);
+  if distributed then
+    execute format('revoke execute on function %s from public', functions);
+  else
+    execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
+  end if;
   -- A PostgREST that runs already learns of it.
   notify pgrst, 'reload schema';
 end

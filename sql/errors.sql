@@ -125,6 +125,12 @@ select batches.batch_facets();
 rollback;
 
 set batches.user_id = 'ada';
+-- Tables are distributed by Citus.
+select batches.distribute_tables();
+\echo :LAST_ERROR_SQLSTATE
+select batches.undistribute_tables();
+\echo :LAST_ERROR_SQLSTATE
+
 -- The schema for PostgREST is one of its own.
 create role regress_batches_web;
 select batches.create_postgrest_api('batches', 'regress_batches_web', 'regress_batches_web');

@@ -27,5 +27,6 @@ extern int enum_index(Oid value, const char *const *labels, int nlabels, Oid *kn
 /* user.c */
 extern void define_user_settings(void);
 extern const char *authenticated_user_id(void);
+extern void require_user(void);
 
 #endif /* BATCHES_H */

@@ -563,8 +563,8 @@ batches_count_changed_batches(PG_FUNCTION_ARGS)
 	check_statement_trigger(fcinfo, "count_changed_batches", &old_rows, &new_rows);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		check_truncate_trigger(trigger);
-		derived_truncate(RelationGetRelid(trigger->tg_relation));
+		if (has_truncated_rows(trigger))
+			derived_truncate(RelationGetRelid(trigger->tg_relation));
 		return PointerGetDatum(NULL);
 	}
 	if (!has_transition_rows(old_rows) && !has_transition_rows(new_rows))

@@ -534,9 +534,8 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	batch = referenced_batch(trigger->tg_relation);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		check_truncate_trigger(trigger);
 		/* If the batches were truncated, too, their trigger empties the counts. */
-		if (!holds_exclusive_lock(batch) || table_has_rows(batch))
+		if (has_truncated_rows(trigger) && (!holds_exclusive_lock(batch) || table_has_rows(batch)))
 		{
 			open_job_counts(&table, batch, job);
 			clear_counts(&table);

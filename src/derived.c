@@ -43,6 +43,7 @@
 #include "utils/typcache.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "derived.h"
 
 /* The places of rows that the session has written, by a hash of their keys; newer ones overwrite older. */
@@ -99,10 +100,16 @@ check_statement_trigger(FunctionCallInfo fcinfo, const char *function, Tuplestor
 			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
-/* TRUNCATE does not say what it has removed: only that of a whole table can be counted. */
-void
-check_truncate_trigger(TriggerData *trigger)
+/*
+ * Whether it is here that the rows were which TRUNCATE has removed. It does not say which
+ * they were: only that of a whole table can be counted.
+ */
+bool
+has_truncated_rows(TriggerData *trigger)
 {
+	/* The shards have triggers of their own. */
+	if (is_distributed(RelationGetRelid(trigger->tg_relation)))
+		return false;
 	if (trigger->tg_relation->rd_rel->relispartition)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("trigger \"%s\" cannot count what TRUNCATE removes from a partition",
@@ -110,6 +117,7 @@ check_truncate_trigger(TriggerData *trigger)
 						errhint("Leave the triggers for TRUNCATE to the partitioned table. After "
 								"TRUNCATE of a partition: SELECT %s.repair_counts().",
 								BATCHES_SCHEMA)));
+	return true;
 }
 
 bool
@@ -215,7 +223,7 @@ referenced_batch(Relation job)
 		 errhint("Use the triggers on the tables that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
-/* A derived table of a table of batches: in the schema of its outermost parent. */
+/* A derived table of a table of batches: in the schema of its outermost parent; of a shard, the shard beside it. */
 Oid
 derived_table_of(Oid batch, const char *name)
 {
@@ -229,7 +237,8 @@ derived_table_of(Oid batch, const char *name)
 							   BATCHES_SCHEMA),
 						errhint("Use the triggers on the tables that %s.create_tables() makes.",
 								BATCHES_SCHEMA)));
-	table = require_table(name);
+	if (!find_shard_beside(base, name, &table))
+		table = require_table(name);
 	check_owner(batch, table);
 	return table;
 }
@@ -681,8 +690,10 @@ batches_protect_counts(PG_FUNCTION_ARGS)
 	}
 	else if (TRIGGER_FIRED_AFTER(trigger->tg_event) && TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		Oid batch = get_relname_relid("batch", RelationGetNamespace(trigger->tg_relation));
+		Oid batch;
 
+		if (!find_shard_beside(RelationGetRelid(trigger->tg_relation), "batch", &batch))
+			batch = get_relname_relid("batch", RelationGetNamespace(trigger->tg_relation));
 		if (!OidIsValid(batch) || !table_has_rows(batch))
 			return PointerGetDatum(NULL);
 	}

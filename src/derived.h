@@ -37,7 +37,7 @@ typedef struct DerivedTable
 extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
 extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
 									Tuplestorestate **old_rows, Tuplestorestate **new_rows);
-extern void check_truncate_trigger(TriggerData *trigger);
+extern bool has_truncated_rows(TriggerData *trigger);
 extern bool has_transition_rows(Tuplestorestate *rows);
 extern void begin_transition_rows(Tuplestorestate *rows);
 extern Datum counted_value(TupleTableSlot *slot, AttrNumber number, const char *what);

@@ -16,13 +16,13 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -45,6 +45,7 @@
 #include "utils/typcache.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "direct.h"
 
 /* One for each table that create_tables() gives a policy */
@@ -193,9 +194,11 @@ find_fallback_reason(Relation relation, const char *policy)
 	/* An extension may check or audit reads in this hook. */
 	if (ExecutorCheckPerms_hook != NULL)
 		return "an extension checks what the executor reads";
-	/* Citus keeps a distributed table's rows elsewhere, under an ordinary table. */
-	if (OidIsValid(get_relname_relid("pg_dist_partition", PG_CATALOG_NAMESPACE)))
-		return "its rows may be distributed by Citus";
+	if (is_distributed(RelationGetRelid(relation)))
+		return IsolationUsesXactSnapshot() ? "its rows are distributed by Citus"
+										   : "its rows are distributed by Citus; at this isolation "
+											 "level a page and its total "
+											 "may be of two moments";
 	if (relation->rd_rel->relkind != RELKIND_RELATION)
 		return "it is not an ordinary table";
 	if (relation->rd_tableam != GetHeapamTableAmRoutine())

@@ -182,11 +182,7 @@ batches_document(PG_FUNCTION_ARGS)
 	int64 total;
 	int64 rows;
 
-	if (authenticated_user_id() == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-						errmsg("no authenticated user"),
-						errhint("Set batches.user_id to the user's id, for example: SET LOCAL "
-								"batches.user_id = 'user-123'.")));
+	require_user();
 	read_arguments(&request, fcinfo, LIMIT_PAGE);
 	require_cursor(&request);
 	PG_RETURN_TEXT_P(render_document(&request, &total, &rows));

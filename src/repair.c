@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "keep.h"
 #include "plan.h"
 
@@ -173,6 +174,10 @@ batches_repair_counts(PG_FUNCTION_ARGS)
 				 errmsg("must be owner of table \"%s.%s\"", BATCHES_SCHEMA, get_rel_name(batch)),
 				 errhint("First: SET ROLE %s.",
 						 quote_identifier(GetUserNameFromId(table_owner(batch), false)))));
+	if (is_distributed(batch))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("the counts of tables that Citus has distributed cannot be mended"),
+						errhint("First: SELECT %s.undistribute_tables().", BATCHES_SCHEMA)));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("the counts are only mended at isolation level READ COMMITTED"),

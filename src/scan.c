@@ -25,6 +25,7 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "plan.h"
 #include "read_totals.h"
 #include "scan.h"
@@ -193,8 +194,8 @@ check_job_counts(const Request *request)
 	if (!uses_job_counts(request))
 		return;
 	counts = table_open(require_table(JOB_COUNT_TABLE), AccessShareLock);
-	is_empty =
-		RELKIND_HAS_TABLE_AM(counts->rd_rel->relkind) && RelationGetNumberOfBlocks(counts) == 0;
+	is_empty = RELKIND_HAS_TABLE_AM(counts->rd_rel->relkind) &&
+			   RelationGetNumberOfBlocks(counts) == 0 && !is_distributed(RelationGetRelid(counts));
 	table_close(counts, NoLock);
 	if (is_empty)
 		run_query("select b.id from " BATCHES_SCHEMA ".batch b limit 1", &no_parameters,

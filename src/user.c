@@ -156,6 +156,26 @@ authenticated_user_id(void)
 	return user;
 }
 
+/* Without an authenticated user, an error. */
+void
+require_user(void)
+{
+	if (authenticated_user_id() == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+						errmsg("no authenticated user"),
+						errhint("Set batches.user_id to the user's id, for example: SET LOCAL "
+								"batches.user_id = 'user-123'.")));
+}
+
+/* batches.require_user() returns boolean */
+PG_FUNCTION_INFO_V1(batches_require_user);
+Datum
+batches_require_user(PG_FUNCTION_ARGS)
+{
+	require_user();
+	PG_RETURN_BOOL(true);
+}
+
 /* batches.current_user_id() returns text */
 PG_FUNCTION_INFO_V1(batches_current_user_id);
 Datum

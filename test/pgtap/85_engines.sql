@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(121);
+select plan(122);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 insert into batches.batch (project_id, id, status, open, device_type, user_id, created_at, tags, start_datetime)
@@ -259,8 +259,12 @@ create foreign table batches.batch (id uuid) server batches_test;
 select is(pg_temp.fallback_reason(), 'Reason: it is not an ordinary table.', 'a foreign table is a reason to read by SQL');
 rollback to s;
 set local allow_system_table_mods = on;
-create table pg_catalog.pg_dist_partition ();
-select * from pg_temp.left_to_sql('its rows may be distributed by Citus', 'an extension that distributes tables');
+create table pg_catalog.pg_dist_partition (logicalrelid oid);
+insert into pg_catalog.pg_dist_partition values ('batches.job'::regclass);
+select is(pg_temp.fallback_reason(), null, 'where Citus has distributed other tables, indexes are read');
+insert into pg_catalog.pg_dist_partition values ('batches.batch'::regclass);
+select * from pg_temp.left_to_sql('its rows are distributed by Citus; at this isolation level a page and its total may be of two moments',
+                                  'a table that Citus has distributed');
 rollback to s;
 
 -- Rights
