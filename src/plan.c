@@ -21,10 +21,12 @@
 #include "nodes/params.h"
 #include "storage/bufmgr.h"
 #include "tcop/dest.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "plan.h"
 
 #define MAX_KEPT_PLANS 64
@@ -204,6 +206,12 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 {
 	SPIExecuteOptions options = {0};
 
+	int nest_level = NewGUCNestLevel();
+
+	/* Citus sends dates as text, which a worker reads by its own DateStyle: all read ISO. */
+	if (DateStyle != USE_ISO_DATES && is_distributed(require_table("batch")))
+		(void) set_config_option("datestyle", "ISO", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
 	SPI_connect();
 	/* Without parameters pass none: some executor hooks cannot take an empty list. */
 	if (parameters->count > 0)
@@ -221,6 +229,7 @@ run(const char *sql, const QueryParameters *parameters, bool read_only, DestRece
 	options.dest = dest;
 	execute(find_plan(sql, parameters), &options);
 	SPI_finish();
+	AtEOXact_GUC(true, nest_level);
 }
 
 static void

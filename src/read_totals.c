@@ -27,6 +27,7 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "fetch.h"
 #include "leaf.h"
 #include "read_totals.h"
@@ -210,6 +211,33 @@ add_total_row(TupleTableSlot *slot, void *arg)
 	add_cells(sum->cells, cells);
 }
 
+/* " where …": the rows that have what the filters choose, of all devices together or of each. */
+static void
+append_total_where(StringInfo sql, const Request *request, bool by_device,
+				   QueryParameters *query_parameters)
+{
+	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
+	const FilterValue *excluded = &request->filters[PARAMETER_EXCLUDE_DEVICE_TYPE];
+
+	appendStringInfoString(sql, " where ");
+	if (devices->given)
+		append_in(sql, "t.device_type", devices->value, query_parameters);
+	else
+		appendStringInfo(sql, "t.device_type is %snull",
+						 by_device || excluded->given ? "not " : "");
+	if (excluded->given)
+	{
+		appendStringInfoString(sql, " and ");
+		append_not_in(sql, "t.device_type", excluded->value, query_parameters);
+	}
+	if (projects->given)
+	{
+		appendStringInfoString(sql, " and ");
+		append_in(sql, "t.project_id", projects->value, query_parameters);
+	}
+}
+
 /*
  * Reads the rows that have what the filters choose, by SQL: project, device and cells. They
  * are those of all devices together, or those of each.
@@ -217,31 +245,47 @@ add_total_row(TupleTableSlot *slot, void *arg)
 void
 read_total_rows(const Request *request, bool by_device, QueryRowCallback callback, void *arg)
 {
-	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
-	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
-	const FilterValue *excluded = &request->filters[PARAMETER_EXCLUDE_DEVICE_TYPE];
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA
-								 "." TOTAL_TABLE " t where ");
-	if (devices->given)
-		append_in(&sql, "t.device_type", devices->value, &query_parameters);
-	else
-		appendStringInfo(&sql, "t.device_type is %snull",
-						 by_device || excluded->given ? "not " : "");
-	if (excluded->given)
-	{
-		appendStringInfoString(&sql, " and ");
-		append_not_in(&sql, "t.device_type", excluded->value, &query_parameters);
-	}
-	if (projects->given)
-	{
-		appendStringInfoString(&sql, " and ");
-		append_in(&sql, "t.project_id", projects->value, &query_parameters);
-	}
+								 "." TOTAL_TABLE " t");
+	append_total_where(&sql, request, by_device, &query_parameters);
 	run_query(sql.data, &query_parameters, callback, arg);
+}
+
+/* A QueryRowCallback: a cell, from 1 on, and its sum */
+static void
+add_cell(TupleTableSlot *slot, void *arg)
+{
+	TotalSum *sum = arg;
+	bool isnull;
+	int64 cell = DatumGetInt64(slot_getattr(slot, 1, &isnull));
+	Datum count = slot_getattr(slot, 2, &isnull);
+
+	if (cell > N_CELLS)
+		fail_on_wrong_totals();
+	sum->nrows++;
+	if (!isnull)
+		sum->cells[cell - 1] += DatumGetInt64(count);
+}
+
+/* Adds up where the rows are: on the shards. */
+static void
+sum_on_shards(const Request *request, TotalSum *sum)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select u.cell, pg_catalog.sum(u.n)::pg_catalog.int8"
+								 " from " BATCHES_SCHEMA "." TOTAL_TABLE " t"
+								 " cross join lateral pg_catalog.unnest(t.n)"
+								 " with ordinality as u (n, cell)");
+	append_total_where(&sql, request, false, &query_parameters);
+	appendStringInfoString(&sql, " group by u.cell");
+	run_query(sql.data, &query_parameters, add_cell, sum);
 }
 
 /* How many rows are fetched in the order of their places: each page is then looked up once, if projects share it. */
@@ -418,7 +462,9 @@ count_by_totals(const Request *request, bool by_index, int64 *count)
 	TotalSum sum = {0};
 	bool chosen[N_CELLS];
 
-	if (!by_index || !sum_by_index(request, &sum))
+	if (is_distributed(require_table(TOTAL_TABLE)))
+		sum_on_shards(request, &sum);
+	else if (!by_index || !sum_by_index(request, &sum))
 		read_total_rows(request, false, add_total_row, &sum);
 	if (sum.nrows == 0)
 		return false;

@@ -19,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
+#include "citus.h"
 #include "plan.h"
 #include "qual.h"
 #include "scan_sql.h"
@@ -36,7 +37,14 @@ typedef struct PageReader
 	BatchRowCallback callback;
 	void *arg;
 	bool checked; /* the types of the first row's columns */
+	/* The keys of a page of a distributed table */
+	int nkeys;
+	pg_uuid_t *projects;
+	pg_uuid_t *ids;
 } PageReader;
+
+/* How many keys of a page are read before its rows. */
+#define MAX_KEYS 1000
 
 /* Joins the job counts. Where their table is missing, SQL would not say what to do. */
 static void
@@ -278,6 +286,15 @@ append_limit(StringInfo sql, const Request *request, QueryParameters *query_para
 			add_query_parameter(query_parameters, INT8OID, Int64GetDatum(request->offset)));
 }
 
+/* The conditions, the order and the limits of the page. */
+static void
+append_page(StringInfo sql, const Request *request, QueryParameters *query_parameters)
+{
+	append_place(sql, append_where(sql, request, query_parameters), request, query_parameters);
+	append_order_by(sql, request);
+	append_limit(sql, request, query_parameters);
+}
+
 /*
  * The select list: the columns in their order, a column for each job status among them. What
  * the request omits is not read.
@@ -378,13 +395,24 @@ read_row(TupleTableSlot *slot, void *arg)
 	reader->callback(&row, reader->arg);
 }
 
-void
-scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
+static bool
+is_for_one_project(const Request *request)
 {
-	PageReader reader = {.request = request, .callback = callback, .arg = arg};
+	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	int count = 0;
+
+	if (projects->given)
+		(void) sorted_list(projects->value, &count);
+	return count == 1;
+}
+
+/* Reads the page by one statement. */
+static void
+read_page(PageReader *reader)
+{
+	const Request *request = reader->request;
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
-	const char *joiner;
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "select ");
@@ -393,10 +421,7 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 	{
 		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
 		append_join(&sql);
-		joiner = append_where(&sql, request, &query_parameters);
-		append_place(&sql, joiner, request, &query_parameters);
-		append_order_by(&sql, request);
-		append_limit(&sql, request, &query_parameters);
+		append_page(&sql, request, &query_parameters);
 	}
 	else
 	{
@@ -404,15 +429,114 @@ scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
 		appendStringInfoString(&sql, " from (select ");
 		append_batch_columns(&sql, request);
 		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
-		joiner = append_where(&sql, request, &query_parameters);
-		append_place(&sql, joiner, request, &query_parameters);
-		append_order_by(&sql, request);
-		append_limit(&sql, request, &query_parameters);
+		append_page(&sql, request, &query_parameters);
 		appendStringInfoString(&sql, ") b");
 		append_join(&sql);
+		/* Citus does not see through the limit that one shard has them all. */
+		if (is_for_one_project(request))
+		{
+			appendStringInfoString(&sql, " and ");
+			append_in(&sql, "c.project_id", request->filters[PARAMETER_PROJECT_ID].value,
+					  &query_parameters);
+		}
 		append_order_by(&sql, request);
 	}
-	run_query(sql.data, &query_parameters, read_row, &reader);
+	run_query(sql.data, &query_parameters, read_row, reader);
+}
+
+/*
+ * Pages of distributed tables
+ */
+
+/* A QueryRowCallback */
+static void
+read_key(TupleTableSlot *slot, void *arg)
+{
+	PageReader *reader = arg;
+	bool isnull;
+
+	reader->projects[reader->nkeys] = *DatumGetUUIDP(slot_getattr(slot, 1, &isnull));
+	reader->ids[reader->nkeys++] = *DatumGetUUIDP(slot_getattr(slot, 2, &isnull));
+}
+
+static int
+add_uuids(QueryParameters *query_parameters, pg_uuid_t *uuids, int count)
+{
+	Datum *values = palloc(sizeof(Datum) * count);
+
+	for (int i = 0; i < count; i++)
+		values[i] = UUIDPGetDatum(&uuids[i]);
+	return add_query_parameter(
+		query_parameters, UUIDARRAYOID,
+		PointerGetDatum(construct_array(values, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
+}
+
+/* A QueryRowCallback: a batch of another project may have the id of one of the page. */
+static void
+read_row_of_page(TupleTableSlot *slot, void *arg)
+{
+	PageReader *reader = arg;
+	bool isnull;
+	/* Before the counts by status, columns are in their own places. */
+	Datum id = slot_getattr(slot, COLUMN_ID + 1, &isnull);
+	Datum project = slot_getattr(slot, COLUMN_PROJECT_ID + 1, &isnull);
+
+	for (int i = 0; i < reader->nkeys; i++)
+		if (memcmp(&reader->ids[i], DatumGetUUIDP(id), UUID_LEN) == 0 &&
+			memcmp(&reader->projects[i], DatumGetUUIDP(project), UUID_LEN) == 0)
+		{
+			read_row(slot, arg);
+			return;
+		}
+}
+
+/*
+ * Reads the keys of the page first and then its rows: each shard has to send as many rows as
+ * the page and its offset have.
+ */
+static void
+read_page_by_keys(PageReader *reader)
+{
+	const Request *request = reader->request;
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	reader->projects = palloc(sizeof(pg_uuid_t) * request->limit);
+	reader->ids = palloc(sizeof(pg_uuid_t) * request->limit);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "select b.project_id, b.id from " BATCHES_SCHEMA ".batch b");
+	if (uses_job_counts(request))
+		append_join(&sql);
+	append_page(&sql, request, &query_parameters);
+	run_query(sql.data, &query_parameters, read_key, reader);
+	if (reader->nkeys == 0)
+		return;
+
+	query_parameters.count = 0;
+	resetStringInfo(&sql);
+	appendStringInfoString(&sql, "select ");
+	append_select_list(&sql, request);
+	appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+	append_join(&sql);
+	appendStringInfo(&sql,
+					 " where b.project_id operator(pg_catalog.=) any ($%d)"
+					 " and b.id operator(pg_catalog.=) any ($%d)",
+					 add_uuids(&query_parameters, reader->projects, reader->nkeys),
+					 add_uuids(&query_parameters, reader->ids, reader->nkeys));
+	append_order_by(&sql, request);
+	run_query(sql.data, &query_parameters, read_row_of_page, reader);
+}
+
+void
+scan_sql_page(const Request *request, BatchRowCallback callback, void *arg)
+{
+	PageReader reader = {.request = request, .callback = callback, .arg = arg};
+
+	if (request->limit != NO_LIMIT && request->limit <= MAX_KEYS && !is_for_one_project(request) &&
+		is_distributed(require_table("batch")))
+		read_page_by_keys(&reader);
+	else
+		read_page(&reader);
 }
 
 static void
