@@ -1,0 +1,318 @@
+# Tables that Citus has distributed: a coordinator and two workers answer as one server with the same rows does, keep job
+# counts and totals whatever is written beside moves of shards, and show a user nothing but what is the user's.
+#
+# The seed is printed; BATCHES_TEST_SEED repeats the requests, and BATCHES_TEST_REQUESTS makes more of them.
+use strict;
+use warnings;
+
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $plain = PostgreSQL::Test::Cluster->new('plain');
+plan(skip_all => 'this PostgreSQL has no Citus')
+  if !-f $plain->config_data('--sharedir') . '/extension/citus.control';
+
+my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
+my $requests = $ENV{BATCHES_TEST_REQUESTS} || 400;
+note("seed $seed");
+srand($seed);
+
+my ($coordinator, @workers) = map { PostgreSQL::Test::Cluster->new($_) } qw(coordinator worker1 worker2);
+$plain->init;
+$plain->start;
+foreach my $node ($coordinator, @workers)
+{
+	$node->init;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'citus'\nwal_level = logical\nmax_connections = 60\n"
+		  . "max_prepared_transactions = 60\nmax_wal_senders = 10\nmax_replication_slots = 10\nmax_worker_processes = 20\n"
+		  . "citus.shard_count = 8\ncitus.enable_statistics_collection = off\nfsync = off\ncitus.local_hostname = '" . $node->host . "'");
+	# The servers need not have the same settings.
+	$node->append_conf('postgresql.conf', "timezone = 'Asia/Tokyo'") if $node == $workers[1];
+	$node->start;
+	$node->safe_psql('postgres', 'create extension citus');
+}
+
+sub sql { return $coordinator->safe_psql('postgres', @_) }
+
+# What a statement says on standard error.
+sub complaint
+{
+	my ($node, $statement) = @_;
+	my ($code, $stdout, $stderr) = $node->psql('postgres', $statement);
+	return $stderr;
+}
+
+# In a database with Citus, local tables are read by their indexes.
+sql('create extension batches; select batches.create_tables()');
+sql(q{select citus_set_coordinator_host('} . $coordinator->host . q{', } . $coordinator->port . ')');
+sql(q{select citus_add_node('} . $_->host . q{', } . $_->port . ')') for @workers;
+
+# The same rows everywhere
+$plain->command_ok([ 'psql', '-X', '-q', '-d', $plain->connstr('postgres'), '-f', "$ENV{TESTDIR}/test/churn/setup.sql" ], 'batches on one server');
+my $copies = $plain->basedir;
+sub copy_rows
+{
+	my ($statement, @tables) = @_;
+	foreach my $table (@tables)
+	{
+		$plain->safe_psql('postgres', "copy batches.$table to '$copies/$table'") if !-f "$copies/$table";
+		sql("copy batches.$table from '$copies/$table'");
+	}
+}
+copy_rows('', qw(batch project_member));
+is(sql('select engine from batches.explain_batches()'), 'index', 'local tables beside Citus are read by their indexes');
+
+# What stands in the way
+my $distribute = 'select batches.distribute_tables()';
+sub refused
+{
+	my ($break, $mend, $message, $name) = @_;
+	sql($break);
+	like(complaint($coordinator, $distribute), $message, $name);
+	sql($mend);
+}
+like(complaint($plain, $distribute), qr/there is no Citus in this database.*HINT/s, 'it takes Citus');
+like(complaint($workers[0], $distribute), qr/do not exist|worker/, 'and the coordinator');
+refused('create table public.note (batch uuid references batches.batch (id))', 'drop table public.note',
+	qr/table "public.note" references rows of "batches.batch"\nHINT: .*drop constraint note_batch_fkey/si, 'a foreign key stands in the way');
+refused('create policy more on batches.batch using (open)', 'drop policy more on batches.batch', qr/has a policy "more"/, 'so does a policy');
+refused('create trigger t after insert on batches.batch execute function batches.protect_counts(); alter table batches.batch disable trigger t',
+	'drop trigger t on batches.batch', qr/has a disabled trigger "t"/, 'a disabled trigger');
+refused('create function public.f() returns trigger language plpgsql as $$begin return null; end$$; create trigger t after insert on batches.job execute function public.f()',
+	'drop function public.f() cascade', qr/table "batches.job" has a trigger "t"/, 'a trigger');
+refused('create role reader; grant select on batches.job to reader', 'drop owned by reader',
+	qr/role "reader" has rights on table "batches.job"\nDETAIL: .*sees there/s, 'a role that row-level security has kept from rows');
+refused('grant usage on schema batches to reader; grant pg_read_all_data to reader', 'revoke pg_read_all_data from reader; drop owned by reader; drop role reader',
+	qr/role "reader" has rights/, 'by another role, too');
+refused('set session_replication_role = replica; insert into batches.batch_job_count (project_id, batch_id) values (gen_random_uuid(), gen_random_uuid())',
+	'select batches.repair_counts()', qr/derived tables are wrong\nHINT: .*repair_counts/s, 'wrong counts');
+$workers[1]->safe_psql('postgres', q{update pg_extension set extversion = '0.9' where extname = 'batches'});
+like(complaint($coordinator, $distribute), qr/has version 0.9 of the extension, not 1.0/, 'a worker with another version');
+$workers[1]->safe_psql('postgres', q{update pg_extension set extversion = '1.0' where extname = 'batches'});
+$workers[1]->stop;
+like(complaint($coordinator, $distribute), qr/does not answer/, 'a worker that is down');
+$workers[1]->start;
+is(sql('select engine from batches.explain_batches()'), 'index', 'and nothing has changed');
+
+# Distributed, with rows in them
+my @dump = ('pg_dump', '-s', '-n', 'batches', '-d', $coordinator->connstr('postgres'));
+sub schema { my ($out) = run_command(\@dump); return $out =~ s/^\\(un)?restrict.*\n//mgr }
+my $before = schema();
+sql($distribute);
+sql($distribute);
+is(sql('select count(*) from pg_dist_partition where logicalrelid = any (batches.present_tables())'), 5, 'all tables are distributed');
+is(sql('select count(distinct colocationid) from pg_dist_partition where partmethod = $$h$$'), 1, 'together');
+copy_rows('', 'job');
+foreach my $node ($coordinator, @workers)
+{
+	is($node->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'counts are right, seen from ' . $node->name);
+}
+like(sql('select reason from batches.explain_batches()'), qr/distributed by Citus; at this isolation level .* two moments/, 'why SQL reads is said');
+is(sql('begin isolation level repeatable read; select reason from batches.explain_batches()'), 'its rows are distributed by Citus', 'at REPEATABLE READ a page and its total agree');
+
+#
+# Reads
+#
+
+my @ids = split /\n/, $plain->safe_psql('postgres', 'select id from batches.batch order by id limit 60');
+sub pick { return $_[ int rand @_ ] }
+sub list { my @values = map { pick(@_) } 0 .. int rand 3; return "'{" . join(',', @values) . "}'" }
+sub project { return sprintf '%032d', int rand 15 }
+sub moment { return sprintf q{'2025-01-%02dT%02d:00:00Z'}, 1 + int rand 14, int rand 24 }
+my @statuses = qw(PENDING RUNNING DONE CANCELED CANCELING TIMED_OUT ERROR PAUSED);
+my @devices = qw(A B b EMU x);
+my %filters = (
+	id => sub { list(@ids) }, id__starts_with => sub { sprintf "'%x'", int rand 256 },
+	project_id => sub { list(project(), project(), project()) }, user_id => sub { list(map { "user-$_" } 0 .. 9) },
+	device_type => sub { list(@devices) }, status => sub { list(@statuses) }, complete => sub { pick('true', 'false') },
+	open => sub { pick('true', 'false') }, min_jobs => sub { int rand 4 }, max_jobs => sub { int rand 4 }, start_date => \&moment,
+	end_date => \&moment, queue_priority => sub { list(qw(CRITICAL HIGH MEDIUM LOW FREE)) }, tag => sub { pick(q{'common'}, q{'rare'}, q{'none'}) },
+	created_after => \&moment, created_before => \&moment, updated_after => \&moment, updated_before => \&moment,
+	parent_id => sub { list(@ids) }, tags_any => sub { list(qw(common rare)) }, tags_all => sub { list(qw(common rare)) },
+	exclude_status => sub { list(@statuses) }, exclude_device_type => sub { list(@devices) });
+my @orders = qw(created_at updated_at start_datetime end_datetime id status open complete priority device_type user_id project_id jobs_count queue_priority);
+
+# Every parameter has its turn.
+is( join(' ', sort keys %filters),
+	$plain->safe_psql('postgres', q{select string_agg(name, ' ' order by name collate "C") from pg_proc, unnest(proargnames) name where oid = 'batches.count_batches'::regproc}),
+	'there are values for all filters');
+
+# All statements in one session, an answer a line.
+sub answers
+{
+	my ($node, @statements) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \join(";\n", @statements, ''), '>', \$out, '2>', \$err);
+	return split /\n/, $out . $err;
+}
+
+my @statements;
+for (1 .. $requests)
+{
+	my @filters = map { "$_ => " . $filters{$_}->() } grep { rand() < 0.12 } sort keys %filters;
+	my $filters = join(', ', @filters);
+	my $page = join(', ', @filters, 'order_by => ' . "'" . pick(@orders) . "'", 'order_by_direction => ' . pick(q{'ASC'}, q{'DESC'}),
+		'"limit" => ' . pick('null', 1, 10, 100), '"offset" => ' . (rand() < 0.5 ? 0 : int rand(rand() * 2000)));
+	push @statements, sprintf q{set batches.user_id = '%s'}, pick('', qw(one few all nobody));
+	push @statements, "select translate(json_agg(l)::text, E'\\n', '') from batches.list_batches($page) l";
+	push @statements, "select batches.count_batches($filters)", "select batches.batch_facets($filters)";
+	push @statements, sprintf q{select status, headers, body from batches.http_get_all_batches('order_by=%s&limit=%d&offset=%d&status=%s')},
+	  pick(@orders, 'none'), 1 + rand 100, rand() * rand() * 1500, pick(@statuses);
+}
+my $settings = q{set datestyle = 'SQL, DMY'; set timezone = 'Asia/Kolkata'; set search_path = pg_catalog};
+my @expected = answers($plain, $settings, @statements);
+cmp_ok(scalar(grep { length > 1000 } @expected), '>', $requests / 10, 'there is something to compare');
+foreach my $node ($coordinator, $workers[0])
+{
+	my @found = answers($node, $settings, @statements);
+	my @others = grep { ($found[$_] // '') ne $expected[$_] } 0 .. $#expected;
+	is(scalar @others, 0, "$requests random requests: " . $node->name . ' answers as one server does')
+	  or diag(map { substr("$_\n", 0, 600) } scalar @found, scalar @expected, $expected[$others[0]], $found[$others[0]], @statements[ int($others[0] / 4) * 5 .. int($others[0] / 4) * 5 + 4 ]);
+}
+
+#
+# Writes, through the coordinator and through a worker
+#
+
+my $p1 = sprintf '%032d', 1;
+my $key = 'a' x 32;
+foreach my $node ($coordinator, $workers[1])
+{
+	my $name = $node->name;
+	foreach my $write (
+		"insert into batches.batch (project_id, id, device_type, user_id) values ('$p1', '$key', 'N', 'u')",
+		"insert into batches.job (project_id, batch_id) select '$p1', '$key' from generate_series(1, 3)",
+		"insert into batches.batch (project_id, device_type, user_id) select project_id, 'M', user_id from batches.batch limit 200",
+		"insert into batches.job (project_id, batch_id, status) select project_id, id, 'RUNNING' from batches.batch where device_type = 'M'",
+		"insert into batches.batch (project_id, id, device_type, user_id) values ('$p1', '$key', 'N', 'u') on conflict (project_id, id) do update set status = 'DONE', device_type = 'O'",
+		"update batches.job set status = 'ERROR' where status = 'RUNNING'",
+		"update batches.batch set status = 'PAUSED', open = not open where device_type = 'A'",
+		"copy batches.batch (project_id, device_type, user_id) from program 'printf ''$p1\\tC\\tu\\n%s\\tC\\tu\\n'' 00000000000000000000000000000007'",
+		"merge into batches.batch b using batches.project_member m on b.project_id = m.project_id and m.user_id = 'one' when matched then update set open = true",
+		"begin; insert into batches.job (project_id, batch_id) select project_id, id from batches.batch; savepoint s; delete from batches.batch; rollback to s; commit",
+		"delete from batches.job where status = 'DONE'",
+		"delete from batches.batch where device_type = 'M' or id = '$key'")
+	{
+		$node->safe_psql('postgres', $write);
+		is($node->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, "$name: $write");
+	}
+	foreach my $write ('update batches.batch_total set n = null', 'delete from batches.batch_job_count', 'truncate batches.batch_total')
+	{
+		like(complaint($node, $write), qr/cannot be changed directly/, "$name: by hand, $write is refused");
+	}
+}
+
+# Beside moves of shards
+my ($out, $err) = ('', '');
+my $script = $coordinator->basedir . '/writes.sql';
+append_to_file($script, <<'E');
+\set p random(0, 13)
+insert into batches.batch (project_id, device_type, user_id) values (lpad(:p::text, 32, '0')::uuid, 'moved', 'u');
+insert into batches.job (project_id, batch_id) select project_id, id from batches.batch where project_id = lpad(:p::text, 32, '0')::uuid limit 3;
+update batches.job set status = 'DONE' where project_id = lpad(:p::text, 32, '0')::uuid and status = 'PENDING';
+delete from batches.batch where project_id = lpad(:p::text, 32, '0')::uuid and device_type = 'moved' and id < '40000000-0000-0000-0000-000000000000';
+E
+my $pgbench = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 600, '--max-tries=20', '-f', $script, $coordinator->connstr('postgres') ], '>', \$out, '2>', \$err);
+my $moves = 0;
+foreach my $mode ('block_writes', 'force_logical', 'force_logical', 'block_writes')
+{
+	my ($shard, $host, $port) = split /\|/, sql(q{select shardid, nodename, nodeport from citus_shards where table_name = 'batches.batch'::regclass order by random() limit 1});
+	my ($to) = grep { $_->port != $port } @workers;
+	$moves++ if $coordinator->psql('postgres', "select citus_move_shard_placement($shard, '$host', $port, '" . $to->host . "', " . $to->port . ", '$mode')") == 0;
+	is(sql(q{begin isolation level repeatable read read only;
+		select (select count(*) from batches.list_batches("limit" => null)) - batches.count_batches(), (batches.batch_facets() ->> 'total')::int - batches.count_batches()}),
+		'0|0', 'at REPEATABLE READ rows, total and facets agree beside writers');
+}
+ok($pgbench->pumpable, 'the writers have written all the while') or diag($err);
+$pgbench->signal('TERM');
+$pgbench->finish;
+is($moves, 4, 'shards were moved');
+is(sql('select count(*) from batches.verify_counts()'), 0, 'counts are right after moves of shards beside writers');
+
+# What is wrong is found.
+sub spoil
+{
+	my ($by) = @_;
+	$_->safe_psql('postgres', qq{set citus.override_table_visibility = off; set citus.enable_manual_changes_to_shards = on; set session_replication_role = replica;
+		do \$\$ declare t regclass; begin for t in select oid from pg_class where relname ~ '^batch_job_count_[0-9]+\$' loop
+		execute format('update %s set pending_jobs = pending_jobs + $by', t); end loop; end \$\$}) for @workers;
+}
+spoil(1);
+is(sql('select count(*) > 0 and count(*) = (select count(*) from batches.batch) from batches.verify_counts()'), 't', 'verify_counts() finds what is wrong on shards');
+like(complaint($coordinator, 'select batches.repair_counts()'), qr/cannot be mended\nHINT: .*undistribute_tables/s, 'and it cannot be repaired there');
+spoil(-1);
+
+#
+# Who sees what
+#
+
+sql(q{create role front login; grant usage on schema batches_api to front; grant execute on all functions in schema batches_api to front;
+	grant set on parameter batches.user_id to front; create role stranger});
+is(sql(q{select count(*) filter (where prosecdef and proconfig = '{"search_path=pg_catalog, pg_temp"}'), count(*) from pg_proc where pronamespace = 'batches_api'::regnamespace}),
+	'5|5', 'the functions run as their owner, with a search_path of their own');
+is(sql(q{select count(*) from pg_proc where pronamespace = 'batches_api'::regnamespace and has_function_privilege('stranger', oid, 'execute')}), 0, 'and are not for everybody');
+my $as = 'set role front;';
+like(complaint($coordinator, "$as select count(*) from batches.batch"), qr/permission denied/, 'an application has no rights on the tables');
+like(complaint($coordinator, "$as select batches_api.$_"), qr/no authenticated user/, "without a user, $_ is an error")
+  for 'count_batches()', 'get_all_batches()', 'batch_facets()', 'list_batches()';
+is(sql("$as select status from batches_api.http_get_all_batches('')"), 401, 'without a user, a 401');
+foreach my $user (qw(one few nobody))
+{
+	is( sql("$as set batches.user_id = '$user'; select count(*), batches_api.count_batches() from batches_api.list_batches(\"limit\" => null)"),
+		sql("select count(*), count(*) from batches.batch where project_id in (select project_id from batches.project_member where user_id = '$user')"),
+		"$user sees what is $user\'s");
+	is( sql("$as begin; set local batches.user_id = '$user'; select body from batches_api.http_get_all_batches('limit=5')"),
+		sql("set batches.user_id = '$user'; select body from batches.http_get_all_batches('limit=5')"), 'by the endpoint, too');
+}
+my $count = "$as set batches.user_id = 'one'; select batches_api.count_batches()";
+like(complaint($workers[0], $count), qr/permission denied to set parameter.*no authenticated user/s, 'on a worker where the setting was not granted, there is no user');
+$workers[0]->safe_psql('postgres', 'grant set on parameter batches.user_id to front');
+is($workers[0]->safe_psql('postgres', $count), sql($count), 'once it is granted, it answers as the coordinator does');
+
+# An attack: what the owner's functions could take for their own
+sql(q{create schema evil; grant all on schema evil to front; create table public.caught (who text); grant insert on public.caught to public});
+sql(qq{$as
+	set search_path = evil;
+	create function evil.steal() returns boolean language plpgsql as 'begin insert into public.caught values (current_user); return true; end';
+	create function evil.eq(uuid, uuid) returns boolean language plpgsql as 'begin perform evil.steal(); return true; end';
+	create operator evil.= (leftarg = uuid, rightarg = uuid, function = evil.eq);
+	create function evil.current_user_id() returns text language plpgsql as 'begin perform evil.steal(); return ''all''; end';
+	create function evil.require_user() returns boolean language sql return evil.steal();
+	create temp table batch as select 1 as id; create temp table project_member as select 1 as id; create temp table pg_dist_partition as select 1 as id;
+	set search_path = evil, pg_temp, pg_catalog;
+	set batches.user_id = 'one';
+	select batches_api.count_batches(), batches_api.batch_facets(tag => 'common'), (select count(*) from batches_api.list_batches(min_jobs => 1)),
+	       (select status from batches_api.http_get_all_batches('order_by=jobs_count'))});
+is(sql('select count(*) from public.caught'), 0, "the caller's functions, operators and tables are not taken for the owner's");
+
+# PostgREST's functions
+sql(q{create role anonymous; create role web; select batches.create_postgrest_api('api', 'anonymous', 'web')});
+is(sql(q{set batches.user_id = 'one'; set role web; select api.batches() -> 'pagination' ->> 'total'}),
+	sql($count), "the functions for PostgREST see what is the user's");
+like(complaint($coordinator, 'set role web; select api.count_batches()'), qr/Unauthorized/, 'and nothing without a user');
+like(complaint($coordinator, 'set role web; select count(*) from batches.batch'), qr/permission denied/, 'the web role has no rights on tables');
+is(sql(q{select count(*) from pg_proc where pronamespace = 'api'::regnamespace and has_function_privilege('stranger', oid, 'execute')}), 0, 'a stranger none on the functions');
+
+# What the README says
+my ($section) = slurp_file("$ENV{TESTDIR}/README.md") =~ /^## On several machines.*?\n(.*?)^## /ms;
+my @blocks = $section =~ /^```psql\n(.*?)^```$/msg;
+is(scalar @blocks, 2, 'the README has statements');
+is(complaint($coordinator, $blocks[1]), '', 'which run');
+
+# One server again
+sql('select batches.undistribute_tables()');
+sql('select batches.undistribute_tables()');
+sql('drop schema api, batches_api cascade; drop owned by web, anonymous');
+is(schema(), $before, 'tables are brought back as they were');
+is(sql('select count(*) from batches.verify_counts()'), 0, 'with right counts');
+is(sql('select engine from batches.explain_batches()'), 'index', 'and are read by their indexes');
+
+# A worker without the extension is an error, not a part of the rows.
+sql($distribute);
+$workers[1]->safe_psql('postgres', 'set citus.enable_ddl_propagation = off; drop extension batches cascade');
+like(complaint($coordinator, $_), qr/ERROR/, "a worker without the extension: $_") for 'select * from batches.list_batches()', 'select batches.batch_facets(tag => $$common$$)';
+
+$_->stop for $coordinator, @workers, $plain;
+done_testing();
