@@ -1,7 +1,7 @@
 # Tables that Citus has distributed: a coordinator and two workers answer as one server with the same rows does, keep job
 # counts and totals whatever is written beside moves of shards, and show a user nothing but what is the user's.
 #
-# The seed is printed; BATCHES_TEST_SEED repeats the requests, and BATCHES_TEST_REQUESTS makes more of them.
+# The seed is printed; BATCHES_TEST_SEED repeats the requests, and BATCHES_TEST_SIZE=10 makes ten times as many.
 use strict;
 use warnings;
 
@@ -15,7 +15,7 @@ plan(skip_all => 'this PostgreSQL has no Citus')
   if !-f $plain->config_data('--sharedir') . '/extension/citus.control';
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
-my $requests = $ENV{BATCHES_TEST_REQUESTS} || 400;
+my $requests = int(300 * ($ENV{BATCHES_TEST_SIZE} || 1));
 note("seed $seed");
 srand($seed);
 
