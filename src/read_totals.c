@@ -68,6 +68,20 @@ triggers_keep_totals(Relation batch)
 	return kept == all;
 }
 
+/* Whether some partitions are on other servers, where no trigger of the table's fires. */
+static bool
+has_foreign_partitions(Relation batch)
+{
+	ListCell *cell;
+
+	if (batch->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	foreach (cell, find_all_inheritors(RelationGetRelid(batch), AccessShareLock, NULL))
+		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE)
+			return true;
+	return false;
+}
+
 /* Whether the role may read what a count of the batches would read, and the totals. */
 static bool
 may_select(const Request *request, Relation batch, Relation totals)
@@ -117,7 +131,8 @@ totals_may_answer(const Request *request)
 		(batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		 (batch->rd_rel->relkind == RELKIND_RELATION && !has_subclass(RelationGetRelid(batch)) &&
 		  !has_superclass(RelationGetRelid(batch)))) &&
-		triggers_keep_totals(batch) && direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
+		triggers_keep_totals(batch) && !has_foreign_partitions(batch) &&
+		direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
 		direct_policy_fallback_reason(totals, BATCH_POLICY) == NULL &&
 		may_select(request, batch, totals);
 	table_close(totals, NoLock);

@@ -201,6 +201,43 @@ SKIP:
 		       batches.count_batches(min_jobs => 1) = (select count(*) from batches.stored_batch b where exists (select from batches.job j where j.batch_id = b.id)),
 		       batches.count_batches() = (select count(*) from batches.stored_batch)}),
 		't|t|t', 'a foreign table is read by SQL');
+
+	# One of the partitions is on another server. The triggers cannot count what changes there.
+	$node->safe_psql('postgres', q{
+		drop foreign table batches.batch;
+		create table batches.batch (like batches.stored_batch including defaults) partition by hash (project_id);
+		create table batches.batch_here partition of batches.batch for values with (modulus 2, remainder 0);
+		create table elsewhere.batch_there as
+		select * from batches.stored_batch where satisfies_hash_partition('batches.batch'::regclass, 2, 1, project_id);
+		create foreign table batches.batch_there partition of batches.batch for values with (modulus 2, remainder 1)
+		server loopback options (schema_name 'elsewhere', table_name 'batch_there');
+		insert into batches.batch
+		select * from batches.stored_batch where satisfies_hash_partition('batches.batch'::regclass, 2, 0, project_id);
+		create trigger count_inserted_batches after insert on batches.batch referencing new table as new_rows
+		for each statement execute function batches.count_changed_batches();
+		create trigger count_updated_batches after update on batches.batch referencing old table as old_rows new table as new_rows
+		for each statement execute function batches.count_changed_batches();
+		create trigger count_deleted_batches after delete on batches.batch referencing old table as old_rows
+		for each statement execute function batches.count_changed_batches();
+		create trigger count_truncated_batches after truncate on batches.batch
+		for each statement execute function batches.count_changed_batches()});
+	my $compared = q{
+		select (select count(*) > 0 from batches.batch_here), (select count(*) > 0 from elsewhere.batch_there),
+		       array(select id from batches.list_batches(order_by => 'status')) =
+		       array(select id from batches.batch order by status desc, id desc limit 100),
+		       batches.count_batches(min_jobs => 1) = (select count(*) from batches.batch b where exists (select from batches.job j where j.batch_id = b.id)),
+		       batches.count_batches() = (select count(*) from batches.batch), batches.count_batches(status => '{DONE}') =
+		       (select count(*) from batches.batch where status = 'DONE')};
+	is($node->safe_psql('postgres', $compared), 't|t|t|t|t|t', 'a foreign partition is read by SQL');
+	$node->safe_psql('postgres', q{update elsewhere.batch_there set status = 'DONE'; delete from elsewhere.batch_there where id in (select id from elsewhere.batch_there limit 1)});
+	is($node->safe_psql('postgres', $compared), 't|t|t|t|t|t', 'totals follow what changes there');
+	foreach my $statement (
+		q{update batches.batch set status = 'ERROR'},
+		q{delete from batches.batch},
+		q{insert into batches.batch (project_id, id, device_type, user_id) select project_id, gen_random_uuid(), 'D', 'U' from elsewhere.batch_there limit 1})
+	{
+		isnt($node->psql('postgres', $statement), 0, "refused: $statement");
+	}
 }
 
 $node->stop;
