@@ -33,8 +33,8 @@
 
 #define CURSOR_VERSION 1
 #define CURSOR_HEAD_LENGTH (3 + sizeof(uint64) + UUID_LEN + 1)
-/* No column of an order has values so long that their indexes would take them. */
-#define MAX_CURSOR_LENGTH (64 * 1024)
+/* No index would take a value that makes such a long one, however well it is compressed. */
+#define MAX_CURSOR_LENGTH (1024 * 1024)
 
 static const char *const not_a_cursor = "not a cursor";
 
@@ -143,9 +143,9 @@ send_key(StringInfo buf, ColumnType type, Datum key)
 	}
 }
 
-/* Reads the value that is the rest of a buffer. Returns false if an order cannot have it. */
+/* Reads the value that is the rest of a buffer. Returns false if no batch of the id can have it. */
 static bool
-receive_key(StringInfo buf, ColumnId order_by, Datum *key)
+receive_key(StringInfo buf, ColumnId order_by, const pg_uuid_t *id, Datum *key)
 {
 	ColumnType type = batch_columns[order_by].type;
 	int length = buf->len - buf->cursor;
@@ -156,7 +156,8 @@ receive_key(StringInfo buf, ColumnId order_by, Datum *key)
 	{
 		case COLUMN_TYPE_UUID:
 			*key = PointerGetDatum(bytes);
-			return length == UUID_LEN;
+			return length == UUID_LEN &&
+				   (order_by != COLUMN_ID || memcmp(bytes, id->data, UUID_LEN) == 0);
 		case COLUMN_TYPE_BATCH_STATUS:
 		case COLUMN_TYPE_QUEUE_PRIORITY:
 		{
@@ -176,7 +177,7 @@ receive_key(StringInfo buf, ColumnId order_by, Datum *key)
 			if (length != sizeof(int32))
 				return false;
 			*key = Int32GetDatum((int32) pq_getmsgint(buf, sizeof(int32)));
-			return true;
+			return order_by != COLUMN_JOBS_COUNT || DatumGetInt32(*key) >= 0;
 		case COLUMN_TYPE_TIMESTAMP:
 		{
 			TimestampTz timestamp;
@@ -304,7 +305,8 @@ read_cursor(Request *request, bool must_fit)
 	memcpy(place->id.data, pq_getmsgbytes(&bytes, UUID_LEN), UUID_LEN);
 	place->isnull = pq_getmsgbyte(&bytes) != 0;
 	if (order_by >= N_COLUMNS ||
-		(place->isnull ? bytes.cursor != bytes.len : !receive_key(&bytes, order_by, &place->key)))
+		(place->isnull ? bytes.cursor != bytes.len
+					   : !receive_key(&bytes, order_by, &place->id, &place->key)))
 		return not_a_cursor;
 	if (must_fit && (order_by != request->order_by || descending != request->descending))
 		return "the cursor is of another order";

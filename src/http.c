@@ -391,7 +391,9 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 		return;
 	if (id == PARAMETER_AFTER)
 		read_after(request, given->texts[0], count > 0 ? elements : NULL, errors);
-	else if (count == 0)
+	else if (count == 0 && parameter->comparison == COMPARE_NOT_IN)
+		; /* No batch has what the database cannot hold. */
+	else if (count == 0 || (count < given->count && parameter->comparison == COMPARE_HAS_ALL))
 		match_nothing(request);
 	else
 		set_parameter(request, id,

@@ -301,7 +301,7 @@ add_merge(DirectScan *scan, PathSet *paths, Source source, Qual *list)
 			continue;
 		/* A key range is started behind a key, and no comparison finds nulls there. */
 		if (((list != NULL && list->nvalues > 1) || scan->request->after != NULL) &&
-			!direct_is_not_null(table, index->columns[list != NULL]))
+			(scan->after.isnull || !direct_is_not_null(table, index->columns[list != NULL])))
 			continue;
 		prepare_walk(scan, &walk, source, index, list,
 					 scan->request->descending ? BackwardScanDirection : ForwardScanDirection,
@@ -364,8 +364,8 @@ add_merges(DirectScan *scan, PathSet *paths)
 }
 
 /*
- * The qual on the projects of a viewer, if the request names users, devices or tags, and
- * how long it takes could tell whether others have them; or NULL.
+ * The qual on the projects of a viewer, if the request names users, devices, tags or batches
+ * that are retried, and how long it takes could tell whether others have them; or NULL.
  */
 static const Qual *
 find_viewer_projects(const DirectScan *scan)
@@ -377,7 +377,8 @@ find_viewer_projects(const DirectScan *scan)
 	{
 		const Qual *qual = &scan->quals[i];
 
-		has_names |= qual->type == TEXTOID || qual->on_elements;
+		has_names |= qual->type == TEXTOID || qual->on_elements ||
+					 qual->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PARENT_ID];
 		if (qual->columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PROJECT_ID])
 			projects = qual;
 	}

@@ -9,7 +9,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(124);
+select plan(134);
 
 \set size 500
 \ir include/random.psql
@@ -261,6 +261,27 @@ select is((select jsonb_path_query_array(r.body::jsonb, '$.data.description[*].l
           'a cursor is not held against filters that are wrong themselves') from pg_temp.given where key = 'id';
 
 -- Cursors that anybody can make: they begin elsewhere, and show nothing else.
+create function pg_temp.ids_behind(engine text, arguments text, cursor text) returns uuid[] language plpgsql as $$
+declare
+  ids uuid[];
+begin
+  perform set_config('batches.scan', engine, true);
+  execute format('select array(select id from batches.list_batches(%s, "limit" => null, after => %L))', arguments, cursor) into ids;
+  return ids;
+end $$;
+select is((select string_agg(o.key || ' ' || o.direction, ', ')
+             from pg_temp.orders o,
+                  lateral (select batches.get_all_batches(order_by => o.key, order_by_direction => o.direction, "limit" => 10, after => '') -> 'pagination' ->> 'next' as cursor) c,
+                  lateral (select pg_temp.forged(set_byte(substring(pg_temp.content(c.cursor) from 1 for 28), 27, 1)) as forged) f
+            where pg_temp.ids_behind('index', o.arguments, forged) is distinct from pg_temp.ids_behind('sql', o.arguments, forged)), null,
+          'a null where no batch has one is a place like others');
+select is(pg_temp.says(key, pg_temp.forged(substring(pg_temp.content(cursor) from 1 for 28) || value)), :malformed, 'no batch has that ' || key)
+  from pg_temp.given join (values ('id', uuid_send(md5('batch1')::uuid)), ('jobs_count', int4send(-1))) v (key, value) using (key);
+insert into batches.batch (project_id, device_type, user_id) values (pg_temp.p(1), repeat('z', 100000), 'long'), (pg_temp.p(1), repeat('z', 100000), 'long');
+select is(pg_temp.walk(engine, 'user_id => ''{long}'', order_by => ''device_type''', 1), pg_temp.all_ids('user_id => ''{long}'', order_by => ''device_type'''), 'a cursor may be long: ' || engine)
+  from unnest(array['index', 'sql']) engine;
+delete from batches.batch where user_id = 'long';
+set local batches.scan = auto;
 set local batches.user_id = 'some';
 select is((select array_agg(distinct l.project_id) from pg_temp.given g, batches.list_batches(order_by => g.key, "limit" => null, after => g.cursor) l), array[pg_temp.p(2), pg_temp.p(5)],
           'another user''s cursor shows what the user sees');
@@ -277,6 +298,9 @@ set local batches.user_id = 'all';
 --
 
 select is((select r.body #>> '{pagination,start}' from batches.http_get_all_batches('after=&total=none&omit=tags&tags_any=m1&limit=2') r), '0', 'the endpoint itself knows none of this');
+select is((select r.body #>> '{pagination,total}' from batches.http_get_all_batches(query, true) r), total, 'what the database cannot hold: ' || query)
+  from (values ('tags_all=all&tags_all=%00', '0'), ('tags_any=all&tags_any=%FF', '899'), ('exclude_device_type=%00', '901'), ('exclude_device_type=%00&exclude_device_type=new', '899'), ('tags_any=%00', '0'))
+       v (query, total);
 select is((select r.headers ->> 'Content-Range' from batches.http_get_all_batches(query, true) r), range, 'Content-Range: ' || query)
   from (values ('limit=2&offset=3', '4-5/901'), ('limit=2&total=none', '1-2/*'), ('limit=2&after=', '*/901'), ('limit=2&after=&total=none', '*/*'), ('offset=2000', '*/901')) v (query, range);
 select is((select r.body ->> 'pagination' from batches.http_get_all_batches('limit=2&total=none', true) r), '{"total":null,"start":0,"end":2}', 'without a total it is null');
