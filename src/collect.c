@@ -71,10 +71,10 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 		collection->gave_up = true;
 		return;
 	}
-	set_sort_place(&match, id, tid);
-	if ((to_last == 0 && compare_ids(scan, &match, last) >= 0) ||
-		(to_after == 0 && compare_ids(scan, &match, &scan->after) <= 0))
+	if ((to_last == 0 && compare_ids(scan, DatumGetUUIDP(id), &last->id) >= 0) ||
+		(to_after == 0 && compare_ids(scan, DatumGetUUIDP(id), &scan->after.id) <= 0))
 		return;
+	set_sort_place(&match, id, tid);
 	if (collection->nsort_entries == collection->sort_entries_size &&
 		collection->nsort_entries / 2 >= scan->wanted)
 		collect_sort(collection);

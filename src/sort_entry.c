@@ -44,21 +44,12 @@ compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 	return ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
 }
 
-/* The order of two entries that have the same key */
-int
-compare_ids(DirectScan *scan, const SortEntry *a, const SortEntry *b)
-{
-	int order = memcmp(a->id.data, b->id.data, UUID_LEN);
-
-	return scan->request->descending ? -order : order;
-}
-
 int
 compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 {
 	int order = compare_keys(scan, a, b);
 
-	return order != 0 ? order : compare_ids(scan, a, b);
+	return order != 0 ? order : compare_ids(scan, &a->id, &b->id);
 }
 
 /* Whether a match is behind the place where the page begins. */

@@ -5,6 +5,7 @@
 #ifndef BATCHES_SORT_ENTRY_H
 #define BATCHES_SORT_ENTRY_H
 
+#include "port/pg_bswap.h"
 #include "utils/sortsupport.h"
 #include "utils/uuid.h"
 
@@ -51,10 +52,32 @@ typedef struct DirectScan
 	SortSupportData key_order;
 } DirectScan;
 
+/* The order of two entries with the same key. Inlined, as ties may be most of what is collected. */
+static inline int
+compare_ids(const DirectScan *scan, const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	uint64 a_begin;
+	uint64 b_begin;
+	bool less;
+
+	memcpy(&a_begin, a->data, sizeof(a_begin));
+	memcpy(&b_begin, b->data, sizeof(b_begin));
+	if (unlikely(a_begin == b_begin))
+	{
+		int order = memcmp(a->data, b->data, UUID_LEN);
+
+		if (order == 0)
+			return 0;
+		less = order < 0;
+	}
+	else
+		less = pg_ntoh64(a_begin) < pg_ntoh64(b_begin);
+	return less != scan->request->descending ? -1 : 1;
+}
+
 extern DirectIndex *scan_key(DirectScan *scan, Source source);
 extern KeyJoin *new_join(DirectScan *scan, Source source);
 extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
-extern int compare_ids(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern bool is_behind(DirectScan *scan, const SortEntry *match);
 extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *scan);
