@@ -137,6 +137,7 @@ EXCEPTION_HANDLERS = {
     OSError: lost,
     asyncpg.PostgresConnectionError: lost,
     asyncpg.InterfaceError: lost,
+    asyncpg.InternalClientError: lost,  # it broke before a statement was answered
     asyncpg.AdminShutdownError: lost,
     asyncpg.CrashShutdownError: lost,
     asyncpg.CannotConnectNowError: lost,

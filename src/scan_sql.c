@@ -255,14 +255,12 @@ append_place(StringInfo sql, const char *joiner, const Request *request,
 						 id, request->descending ? psprintf(" or %s is not null", key) : "");
 		return;
 	}
-	appendStringInfoString(sql, "((");
+	/* The index has the size class alone. */
 	if (request->order_by == COLUMN_JOBS_COUNT)
-		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN ", ");
-	appendStringInfo(sql, "%s, b.id) operator(pg_catalog.%s) (", key, operator);
-	if (request->order_by == COLUMN_JOBS_COUNT)
-		appendStringInfo(sql, "$%d, ",
+		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN " operator(pg_catalog.%s=) $%d and ", operator,
 						 add_query_parameter(query_parameters, INT2OID,
 											 Int16GetDatum(size_class(DatumGetInt32(after->key)))));
+	appendStringInfo(sql, "((%s, b.id) operator(pg_catalog.%s) (", key, operator);
 	appendStringInfo(sql, "$%d, $%d)",
 					 add_query_parameter(query_parameters,
 										 column_type_oid(batch_columns[request->order_by].type),
