@@ -8,9 +8,13 @@ use strict;
 use warnings;
 
 use IPC::Run ();
+use File::Basename;
+use File::Spec;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+
+my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
 
 my $seed = $ENV{BATCHES_TEST_SEED} || time % 1_000_000;
 note("seed $seed");
@@ -21,7 +25,7 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "synchronous_commit = off\nautovacuum_naptime = 1\nmax_connections = 30");
 $node->start;
-my $churn = "$ENV{TESTDIR}/test/churn";
+my $churn = "$project/test/churn";
 $node->command_ok([ 'psql', '-X', '-q', '-d', $node->connstr('postgres'), '-f', "$churn/setup.sql" ], 'batches to compare');
 is($node->safe_psql('postgres', "select public.compare(0.$seed, 500)"), '', 'the same on a table all visible');
 

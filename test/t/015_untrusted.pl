@@ -7,9 +7,13 @@
 use strict;
 use warnings;
 
+use File::Basename;
+use File::Spec;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+
+my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -18,7 +22,7 @@ $node->start;
 
 # The adversary is a library of its own. It is built beside the cluster.
 my $directory = $node->basedir . '/adversary';
-my $source = "$ENV{TESTDIR}/test/adversary";
+my $source = "$project/test/adversary";
 mkdir $directory or die "$directory: $!";
 system_or_bail('make', '-s', '-C', $directory, '-f', "$source/Makefile", "VPATH=$source");
 $node->safe_psql('postgres', qq{

@@ -6,9 +6,13 @@ use strict;
 use warnings;
 
 use IPC::Run ();
+use File::Basename;
+use File::Spec;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+
+my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
 
 my $plain = PostgreSQL::Test::Cluster->new('plain');
 plan(skip_all => 'this PostgreSQL has no Citus')
@@ -50,7 +54,7 @@ sql(q{select citus_set_coordinator_host('} . $coordinator->host . q{', } . $coor
 sql(q{select citus_add_node('} . $_->host . q{', } . $_->port . ')') for @workers;
 
 # The same rows everywhere
-$plain->command_ok([ 'psql', '-X', '-q', '-d', $plain->connstr('postgres'), '-f', "$ENV{TESTDIR}/test/churn/setup.sql" ], 'batches on one server');
+$plain->command_ok([ 'psql', '-X', '-q', '-d', $plain->connstr('postgres'), '-f', "$project/test/churn/setup.sql" ], 'batches on one server');
 my $copies = $plain->basedir;
 sub copy_rows
 {
@@ -296,7 +300,7 @@ like(complaint($coordinator, 'set role web; select count(*) from batches.batch')
 is(sql(q{select count(*) from pg_proc where pronamespace = 'api'::regnamespace and has_function_privilege('stranger', oid, 'execute')}), 0, 'a stranger none on the functions');
 
 # What the README says
-my ($section) = slurp_file("$ENV{TESTDIR}/README.md") =~ /^## On several machines.*?\n(.*?)^## /ms;
+my ($section) = slurp_file("$project/README.md") =~ /^## On several machines.*?\n(.*?)^## /ms;
 my @blocks = $section =~ /^```psql\n(.*?)^```$/msg;
 is(scalar @blocks, 2, 'the README has statements');
 is(complaint($coordinator, $blocks[1]), '', 'which run');
