@@ -22,6 +22,7 @@
 #include "common/hashfn.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "port/pg_crc32c.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -36,20 +37,14 @@
 /* No index would take a value that makes such a long one, however well it is compressed. */
 #define MAX_CURSOR_LENGTH (1024 * 1024)
 
-static const char *const not_a_cursor = "not a cursor";
-
 /*
  * The digest of the filters
  */
 
-/* A value's hash, the same for equal values. */
+/* The hash of a value of such a type, the same for equal values. */
 static uint64
-hash_value(Datum value, Oid type, uint64 seed)
+hash_value(Datum value, int16 length, bool byval, uint64 seed)
 {
-	int16 length;
-	bool byval;
-
-	get_typlenbyval(type, &length, &byval);
 	if (byval)
 		return hash_bytes_extended((const unsigned char *) &value, sizeof(value), seed);
 	if (length == -1)
@@ -70,9 +65,15 @@ hash_list(ArrayType *list, uint64 seed)
 	uint64 sum = 0;
 	Datum value;
 	bool isnull;
+	int16 length;
+	bool byval;
 
+	get_typlenbyval(ARR_ELEMTYPE(list), &length, &byval);
 	while (array_iterate(iterator, &value, &isnull))
-		sum += hash_value(value, ARR_ELEMTYPE(list), seed);
+	{
+		CHECK_FOR_INTERRUPTS();
+		sum += hash_value(value, length, byval, seed);
+	}
 	array_free_iterator(iterator);
 	return sum;
 }
@@ -91,12 +92,18 @@ digest_filters(const Request *request)
 		if (!filter->given)
 			continue;
 		if (parameter->comparison == COMPARE_STARTS_WITH)
-			hash = hash_value(UUIDPGetDatum(&request->first_id), UUIDOID, id) +
-				   hash_value(UUIDPGetDatum(&request->last_id), UUIDOID, ~(uint64) id);
+			hash = hash_value(UUIDPGetDatum(&request->first_id), UUID_LEN, false, id) +
+				   hash_value(UUIDPGetDatum(&request->last_id), UUID_LEN, false, ~(uint64) id);
 		else if (parameter->is_list)
 			hash = hash_list(DatumGetArrayTypeP(filter->value), id);
 		else
-			hash = hash_value(filter->value, parameter_type_oid(parameter), id);
+		{
+			int16 length;
+			bool byval;
+
+			get_typlenbyval(parameter_type_oid(parameter), &length, &byval);
+			hash = hash_value(filter->value, length, byval, id);
+		}
 		digest = hash_combine64(digest, hash_combine64(id, hash));
 	}
 	return digest;
@@ -298,7 +305,7 @@ read_cursor(Request *request, bool must_fit)
 
 	if (!decode_cursor(VARDATA_ANY(cursor), VARSIZE_ANY_EXHDR(cursor), &bytes) ||
 		pq_getmsgbyte(&bytes) != CURSOR_VERSION)
-		return not_a_cursor;
+		return NOT_A_CURSOR;
 	order_by = pq_getmsgbyte(&bytes);
 	descending = pq_getmsgbyte(&bytes) != 0;
 	digest = pq_getmsgint64(&bytes);
@@ -307,7 +314,7 @@ read_cursor(Request *request, bool must_fit)
 	if (order_by >= N_COLUMNS ||
 		(place->isnull ? bytes.cursor != bytes.len
 					   : !receive_key(&bytes, order_by, &place->id, &place->key)))
-		return not_a_cursor;
+		return NOT_A_CURSOR;
 	if (must_fit && (order_by != request->order_by || descending != request->descending))
 		return "the cursor is of another order";
 	if (must_fit && digest != request->filters_digest)

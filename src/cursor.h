@@ -7,6 +7,9 @@
 
 #include "filter.h"
 
+/* What read_cursor() says of text that is none */
+#define NOT_A_CURSOR "not a cursor"
+
 extern const char *read_cursor(Request *request, bool must_fit);
 extern void require_cursor(Request *request);
 extern char *write_cursor(const Request *request, const BatchRow *row);

@@ -338,7 +338,7 @@ make_list(const Parameter *parameter, Datum *elements, int count)
 static void
 read_after(Request *request, QueryText sent, const Datum *value, Errors *errors)
 {
-	QueryValue error = {.reason = "not a cursor"};
+	QueryValue error = {.reason = NOT_A_CURSOR};
 
 	if (value != NULL)
 	{
@@ -347,6 +347,21 @@ read_after(Request *request, QueryText sent, const Datum *value, Errors *errors)
 	}
 	if (error.reason != NULL)
 		append_error(errors, &parameters[PARAMETER_AFTER], 0, sent, QUERY_VALUE_ERROR, &error);
+}
+
+/* Whether no batch can match, as the database cannot hold some of the values that were sent. */
+static bool
+lacks_match(const Parameter *parameter, int held, int sent)
+{
+	switch (parameter->comparison)
+	{
+		case COMPARE_HAS_ALL:
+			return held < sent;
+		case COMPARE_NOT_IN:
+			return false;
+		default:
+			return held == 0;
+	}
 }
 
 /* Reads one parameter into the request, or appends its errors. */
@@ -391,11 +406,9 @@ read_parameter(Request *request, ParameterId id, const GivenTexts *given, Errors
 		return;
 	if (id == PARAMETER_AFTER)
 		read_after(request, given->texts[0], count > 0 ? elements : NULL, errors);
-	else if (count == 0 && parameter->comparison == COMPARE_NOT_IN)
-		; /* No batch has what the database cannot hold. */
-	else if (count == 0 || (count < given->count && parameter->comparison == COMPARE_HAS_ALL))
+	else if (lacks_match(parameter, count, given->count))
 		match_nothing(request);
-	else
+	else if (count > 0)
 		set_parameter(request, id,
 					  parameter->is_list ? make_list(parameter, elements, count) : elements[0],
 					  LIMIT_PAGE);

@@ -259,7 +259,9 @@ render_detail(const ScanReport *report, int64 rows, int64 total)
 
 /*
  * batches.explain_batches(… filters …, order_by text, order_by_direction text, "limit" bigint,
- *						   "offset" bigint, after text, omit text[], total text, out engine text, out reason text, out path text, out work bigint, out detail jsonb)
+ *						   "offset" bigint, after text, omit text[], total text,
+ *						   out engine text, out reason text, out path text, out work bigint,
+ *						   out detail jsonb)
  */
 PG_FUNCTION_INFO_V1(batches_explain_batches);
 Datum

@@ -260,8 +260,7 @@ append_place(StringInfo sql, const char *joiner, const Request *request,
 		appendStringInfo(sql, "c." SIZE_CLASS_COLUMN " operator(pg_catalog.%s=) $%d and ", operator,
 						 add_query_parameter(query_parameters, INT2OID,
 											 Int16GetDatum(size_class(DatumGetInt32(after->key)))));
-	appendStringInfo(sql, "((%s, b.id) operator(pg_catalog.%s) (", key, operator);
-	appendStringInfo(sql, "$%d, $%d)",
+	appendStringInfo(sql, "((%s, b.id) operator(pg_catalog.%s) ($%d, $%d)", key, operator,
 					 add_query_parameter(query_parameters,
 										 column_type_oid(batch_columns[request->order_by].type),
 										 after->key),

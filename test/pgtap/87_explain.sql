@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(103);
+select plan(107);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -149,10 +149,10 @@ select is(pg_temp.requests('index', null) - :before_index, 4::bigint, 'each requ
 select is(pg_temp.requests('sql', 'batches.scan is sql') - :before_sql, 1::bigint, 'by its reason');
 select is((select count(*) - count(distinct (engine, reason)) from batches.engine_requests()), 0::bigint, 'a row for each reason');
 
--- Who sees few batches is not told by the work of a request what others have: their user, tag and device take as much as
+-- Who sees few batches is not told by the work of a request what others have: their user, tag, device and what is retried take as much as
 -- those that nobody has. Nor is who has many projects that are empty, which the statistics do not know.
-insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
-select pg_temp.p(1000 + n % 300), md5('others' || n)::uuid, 'THEIRS', case when n % 50 = 0 then 'they' else 'them' end,
+insert into batches.batch (project_id, id, parent_id, device_type, user_id, tags, created_at)
+select pg_temp.p(1000 + n % 300), md5('others' || n)::uuid, pg_temp.p(9999), 'THEIRS', case when n % 50 = 0 then 'they' else 'them' end,
        case when n % 70 = 0 then '{rare-theirs,theirs}' else '{theirs}' end::text[], '2025-02-01Z'::timestamptz + n * interval '1 minute'
   from generate_series(1, 20000) n;
 insert into batches.batch (project_id, id, device_type, user_id, tags, created_at)
@@ -178,6 +178,7 @@ select is(pg_temp.work_of(viewer, theirs), pg_temp.work_of(viewer, nobodys), vie
                ('user_id => ''{they}''', 'user_id => ''{nobody}'''),
                ('tag => ''theirs''', 'tag => ''nothing'''),
                ('tag => ''rare-theirs''', 'tag => ''nothing'''),
+               ('parent_id => array[pg_temp.p(9999)]', 'parent_id => array[pg_temp.p(9998)]'),
                ('device_type => ''{THEIRS}'', order_by => ''id''', 'device_type => ''{NONE}'', order_by => ''id'''),
                ('user_id => ''{they}'', status => ''{PENDING}'', order_by => ''user_id''', 'user_id => ''{none}'', status => ''{PENDING}'', order_by => ''user_id'''),
                ('tag => ''theirs'', min_jobs => 0, order_by => ''jobs_count''', 'tag => ''nothing'', min_jobs => 0, order_by => ''jobs_count''')) v (theirs, nobodys);
