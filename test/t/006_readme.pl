@@ -14,6 +14,8 @@ use Test::More;
 
 my $project = File::Spec->rel2abs(dirname(__FILE__) . '/../..');
 my $readme = slurp_file("$project/README.md");
+my %pages = map { basename($_, '.md') => slurp_file($_) } glob("$project/doc/*.md");
+cmp_ok(scalar keys %pages, '>', 0, 'there are pages');
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 'logical');
@@ -43,30 +45,22 @@ ok( IPC::Run::run(
 is($stderr, '', 'without a message');
 unlike($stdout, qr/\(0 rows\)|"total":\s?0,/, 'and finds something');
 
-# A line of its JSON lines is what it is of, whatever the batch has in it.
-my ($export) = $readme =~ /^(copy \(\n  select row_to_json.*?;)$/ms;
-$node->safe_psql('postgres', q{insert into batches.batch (project_id, device_type, user_id, status, tags)
-	values (gen_random_uuid(), e'\\\\N "a", \x01\x02\n\t\\\\.', 'odd', 'DONE', '{"","a\"b"}')});
-my @lines = map { decode_json($_) } split /\n/, $node->safe_psql('postgres', $export);
-cmp_ok(scalar @lines, '>', 100, 'JSON lines are lines');
-is_deeply([ map { "$_->{device_type} @{$_->{tags}}" } grep { $_->{user_id} eq 'odd' } @lines ], [ qq{\\N "a", \x01\x02\n\t\\.  a"b} ], 'each is JSON');
-
 # The token that it mints is one.
-my ($mint) = $readme =~ /^(secret='.*?^TOKEN=[^\n]*\n)/ms;
+my ($mint) = $pages{serving} =~ /^(secret='.*?^TOKEN=[^\n]*\n)/ms;
 my $token = do { local $/; open(my $shell, '-|', 'sh', '-c', $mint . 'printf %s "$TOKEN"') or die; <$shell> };
 my ($secret) = $mint =~ /^secret='(.*)'$/m;
-like($readme, qr/^jwt-secret = "\Q$secret\E"$/m, "the secret of the token is PostgREST's");
+like($pages{serving}, qr/^jwt-secret = "\Q$secret\E"$/m, "the secret of the token is PostgREST's");
 my ($signed, $signature) = $token =~ /^(.*)\.(.*)$/;
 is($signature, Digest::SHA::hmac_sha256_base64($signed, $secret) =~ tr{+/}{-_}r, 'the token is signed');
 my ($header, $claims) = map { decode_json(MIME::Base64::decode_base64(tr{-_}{+/}r)) } split /\./, $signed;
 is("$header->{alg} $claims->{role} $claims->{sub}", 'HS256 batches_web user-1', 'it says who the user is');
 cmp_ok($claims->{exp}, '>', time, 'and is valid');
 
-# The first column of a table of the README, by its heading.
+# The first column of a table of the reference, by its heading.
 sub listed
 {
 	my ($heading) = @_;
-	my ($section) = $readme =~ /^### \Q$heading\E\n(.*?)^##/ms or die "no section $heading";
+	my ($section) = $pages{reference} =~ /^## \Q$heading\E\n(.*?)^##/ms or die "no section $heading";
 	return join(' ', $section =~ /^\| `([a-z_]+)/mg);
 }
 
@@ -83,12 +77,12 @@ is(listed('Columns of `list_batches`, keys of the document'), catalog(q{
 	select string_agg(name, ' ' order by n)
 	  from pg_proc, unnest(proargnames, proargmodes) with ordinality a(name, mode, n)
 	 where oid = 'batches.list_batches'::regproc and mode = 't'}), 'the columns');
-is( join(' ', $readme =~ /^\| `(batches\.[a-z_]+)`/mg),
+is( join(' ', $pages{reference} =~ /^\| `(batches\.[a-z_]+)`/mg),
 	catalog(q{select string_agg(name, ' ' order by name desc) from pg_settings where name like 'batches.%'
 	          and batches.current_user_id() is null}),
 	'the settings');
 my %named = map { $_ => 1 } split / /, listed('Functions');
-my ($parts) = $readme =~ /^(`are_valid_tags`.*?) are the parts/ms;
+my ($parts) = $pages{reference} =~ /^(`are_valid_tags`.*?) are the parts/ms;
 my $previous = '';
 while ($parts =~ /`(\w+)`/g)
 {
@@ -106,8 +100,8 @@ is(join(' ', sort keys %named), catalog(q{
 # what a page may read, the examples and the two files that another system exports.
 #
 
-my %pages = map { basename($_, '.md') => slurp_file($_) } glob("$project/doc/*.md");
-cmp_ok(scalar keys %pages, '>', 0, 'there are pages');
+# How many of a page's queries have no rows
+my %empty = (operations => 3);
 my $directory = $node->basedir . '/pages';
 mkdir $directory or die;
 symlink "$project/examples", "$directory/examples" or die;
@@ -127,7 +121,41 @@ foreach my $page (sort keys %pages)
 		"every statement of $page.md runs") or diag($stderr);
 	is($stderr, '', 'without a message');
 	unlike($stdout, qr/^ *wrong *\n[-]+\n +[1-9]/m, 'and no count is wrong');
+	my @empty = $stdout =~ /^\(0 rows\)/mg;
+	is(scalar @empty, delete $empty{$page} // 0, 'and every query has rows that should');
 }
+is(join(' ', sort keys %empty), '', 'all of these pages are there');
+
+# A line of its JSON lines is what it is of, whatever the batch has in it.
+my ($export) = $pages{serving} =~ /^(copy \(\n  select row_to_json.*?;)$/ms;
+$node->safe_psql('serving', q{insert into batches.batch (project_id, device_type, user_id, status, tags)
+	values (gen_random_uuid(), e'\\\\N "a", \x01\x02\n\t\\\\.', 'odd', 'DONE', '{"","a\"b"}')});
+my @lines = map { decode_json($_) } split /\n/, $node->safe_psql('serving', $export);
+cmp_ok(scalar @lines, '>', 100, 'JSON lines are lines');
+is_deeply([ map { "$_->{device_type} @{$_->{tags}}" } grep { $_->{user_id} eq 'odd' } @lines ], [ qq{\\N "a", \x01\x02\n\t\\.  a"b} ], 'each is JSON');
+
+# Links from one page to another, and to a heading of it
+my %linked = ('README.md' => $readme, map { $_ => slurp_file("$project/$_") } qw(CHANGELOG.md CONTRIBUTING.md SECURITY.md test/README.md),
+	map { "doc/$_.md" } keys %pages);
+my %anchors;
+sub anchors
+{
+	my ($file) = @_;
+	return $anchors{$file} //= { map { lc(s/[^\w -]//gr) =~ tr/ /-/r => 1 } slurp_file("$project/$file") =~ /^#+ (.*)$/mg };
+}
+my @dangling;
+foreach my $file (sort keys %linked)
+{
+	foreach my $link ($linked{$file} =~ /\]\((?!https?:)([^)\s]+)\)/g)
+	{
+		my ($target, $anchor) = split /#/, $link;
+		$target = $target eq '' ? $file : $file =~ s{[^/]*$}{$target}r;
+		1 while $target =~ s{[^/]+/\.\./}{};
+		push @dangling, "$file: $link" if !-e "$project/$target" || defined $anchor && !anchors($target)->{$anchor};
+	}
+}
+is_deeply(\@dangling, [], 'every link leads somewhere');
+
 
 # Programs, with a user of a project
 my %needs = (SQLAlchemy => 'sqlalchemy, psycopg2', Django => 'django, psycopg2');

@@ -299,10 +299,10 @@ like(complaint($coordinator, 'set role web; select api.count_batches()'), qr/Una
 like(complaint($coordinator, 'set role web; select count(*) from batches.batch'), qr/permission denied/, 'the web role has no rights on tables');
 is(sql(q{select count(*) from pg_proc where pronamespace = 'api'::regnamespace and has_function_privilege('stranger', oid, 'execute')}), 0, 'a stranger none on the functions');
 
-# What the README says
-my ($section) = slurp_file("$project/README.md") =~ /^## On several machines.*?\n(.*?)^## /ms;
+# What the page says
+my ($section) = slurp_file("$project/doc/scaling.md") =~ /^## On several machines.*?\n(.*)/ms;
 my @blocks = $section =~ /^```psql\n(.*?)^```$/msg;
-is(scalar @blocks, 2, 'the README has statements');
+is(scalar @blocks, 2, 'it has statements');
 is(complaint($coordinator, $blocks[1]), '', 'which run');
 
 # One server again
