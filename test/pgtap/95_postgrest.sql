@@ -488,7 +488,7 @@ delete from batches.batch where user_id = 'zoe';
 
 -- What takes too long is ended, and said so.
 create policy batches_test_slow on batches.batch as restrictive using (pg_sleep(60)::text is not null);
-set local statement_timeout = '50ms';
+set local statement_timeout = '500ms';
 select is(g.answer || ' ' || g.body, '00000 504 {"status":"error","message":"Gateway Timeout","code":"504","data":{"description":"The database did not answer in time."}}',
   'GET that takes too long is answered with 504, in the API''s words')
   from pg_temp.get(:'web', 'ann', '{}') g;
