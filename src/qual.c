@@ -204,14 +204,16 @@ restrict_to_upper(Qual *qual, Datum upper)
 void
 restrict_to_all(Qual *qual, Datum array)
 {
-	int nmore;
-	Datum *more = list_values(array, &nmore);
-	Datum *all = palloc(sizeof(Datum) * (qual->nall + nmore));
+	int n;
+	Datum *all = list_values(array, &n);
 
-	memcpy(all, qual->all, sizeof(Datum) * qual->nall);
-	memcpy(all + qual->nall, more, sizeof(Datum) * nmore);
+	if (qual->nall > 0)
+	{
+		all = repalloc(all, sizeof(Datum) * (n + qual->nall));
+		memcpy(all + n, qual->all, sizeof(Datum) * qual->nall);
+	}
 	qual->all = all;
-	qual->nall = order_list(qual, all, qual->nall + nmore);
+	qual->nall = order_list(qual, all, n + qual->nall);
 }
 
 /* Adds the condition that it has one of an array. */
