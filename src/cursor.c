@@ -18,6 +18,7 @@
 #include "compat.h"
 
 #include "catalog/pg_enum.h"
+#include "catalog/pg_type.h"
 #include "common/base64.h"
 #include "common/hashfn.h"
 #include "libpq/pqformat.h"
@@ -57,7 +58,7 @@ hash_value(Datum value, int16 length, bool byval, uint64 seed)
 	return hash_bytes_extended((const unsigned char *) DatumGetPointer(value), length, seed);
 }
 
-/* A list's hash, whatever the order of its elements is. */
+/* A list's hash, whatever the order of its elements is. That of an enumeration is its labels': OIDs are others on each server. */
 static uint64
 hash_list(ArrayType *list, uint64 seed)
 {
@@ -65,13 +66,16 @@ hash_list(ArrayType *list, uint64 seed)
 	uint64 sum = 0;
 	Datum value;
 	bool isnull;
+	bool is_enum = type_is_enum(ARR_ELEMTYPE(list));
 	int16 length;
 	bool byval;
 
-	get_typlenbyval(ARR_ELEMTYPE(list), &length, &byval);
+	get_typlenbyval(is_enum ? TEXTOID : ARR_ELEMTYPE(list), &length, &byval);
 	while (array_iterate(iterator, &value, &isnull))
 	{
 		CHECK_FOR_INTERRUPTS();
+		if (is_enum)
+			value = CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out, value)));
 		sum += hash_value(value, length, byval, seed);
 	}
 	array_free_iterator(iterator);
