@@ -33,12 +33,15 @@ OBJS = \
 	src/plan.o \
 	src/qual.o \
 	src/query.o \
+	src/read_shard.o \
 	src/read_totals.o \
 	src/repair.o \
 	src/report.o \
 	src/row.o \
 	src/scan.o \
+	src/scan_shards.o \
 	src/scan_sql.o \
+	src/shard_row.o \
 	src/sort_entry.o \
 	src/support.o \
 	src/tag_walk.o \

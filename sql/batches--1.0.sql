@@ -605,6 +605,11 @@ begin
       as 'MODULE_PATHNAME', 'batches_document'
     $create$, document);
   execute format($create$
+    create function @extschema@.read_shard(shard oid, version text, for_viewer boolean, wants_rows boolean, whole_rows bigint, %s) returns setof bytea
+      language c stable parallel restricted cost 1000
+      as 'MODULE_PATHNAME', 'batches_read_shard'
+    $create$, replace(document, 'default 100', 'default null'));
+  execute format($create$
     create function @extschema@.get_all_batches(%s) returns json
       language plpgsql stable parallel restricted cost 2000
       as $get_all_batches$
@@ -629,6 +634,8 @@ comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
 comment on function @extschema@.explain_batches is
   'Reads the page and the total of the same request as list_batches(), and says how: the engine, index or sql, and the reason for sql; the path that the page was read by, the work of all paths (in index entries passed over), and what each did. To a role that row-level security applies to, the engine and the reason only. Errors as of list_batches().';
+comment on function @extschema@.read_shard is
+  'What a shard of batch_shard answers to the server that a request has come to: rows and the total of the shard beside it, in the library''s own form. Only the library calls it.';
 comment on function @extschema@.batches_document is
   'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
 comment on function @extschema@.get_all_batches is
@@ -733,6 +740,12 @@ end
 $distributed_tables$;
 comment on function @extschema@.distributed_tables() is
   'Those of the tables that create_tables() makes whose rows Citus has distributed.';
+
+create function @extschema@.shard_keys() returns uuid[]
+  language c stable
+  as 'MODULE_PATHNAME', 'batches_shard_keys';
+comment on function @extschema@.shard_keys() is
+  'A project for each shard of batches.batch, by whose row in batch_shard the shard is found; null if a shard is too small to find one, or the table is not distributed.';
 
 create function @extschema@.check_coordinator() returns void
   language plpgsql stable
@@ -880,6 +893,23 @@ $create_api$;
 comment on function @extschema@.create_api(name) is
   'Makes the functions of distribute_tables().';
 
+create function @extschema@.mark_shards() returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $mark_shards$
+begin
+  if to_regclass('@extschema@.batch_shard') is null then
+    create table @extschema@.batch_shard (project_id uuid primary key);
+    comment on table @extschema@.batch_shard is 'A row in each shard, by which the functions of batches have it read. No project has these ids.';
+    grant select on @extschema@.batch_shard to public;
+    perform create_distributed_table('@extschema@.batch_shard', 'project_id', colocate_with => '@extschema@.batch');
+  end if;
+  insert into @extschema@.batch_shard select unnest(@extschema@.shard_keys()) on conflict do nothing;
+end
+$mark_shards$;
+comment on function @extschema@.mark_shards() is
+  'Gives each shard its row in batch_shard.';
+
 create function @extschema@.distribute_tables(schema name default 'batches_api') returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -896,6 +926,7 @@ begin
   perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
   perform @extschema@.check_coordinator();
   if distributed @> tables then
+    perform @extschema@.mark_shards();
     perform @extschema@.create_api(schema);
     return;
   elsif distributed <> '{}' then
@@ -933,6 +964,7 @@ begin
     execute format('alter table %s enable trigger user', name);
   end loop;
   perform @extschema@.complete_tables(true);
+  perform @extschema@.mark_shards();
   perform @extschema@.create_api(schema);
 end
 $distribute_tables$;
@@ -982,6 +1014,7 @@ begin
     execute format('alter table %s drop constraint %I', part.table, part.name);
   end loop;
   drop index @extschema@.batch_id_idx;
+  drop table if exists @extschema@.batch_shard;
   foreach name in array distributed loop
     perform undistribute_table(name);
   end loop;

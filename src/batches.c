@@ -21,6 +21,29 @@
 
 #include "batches.h"
 
+/* While shards are read, theirs; the last one has no name. NULL: the tables themselves are read. */
+static const ShardTable *shard_tables = NULL;
+
+/* Has other tables read, and returns those that were read up to now. */
+const ShardTable *
+use_shard_tables(const ShardTable *tables)
+{
+	const ShardTable *previous = shard_tables;
+
+	shard_tables = tables;
+	return previous;
+}
+
+/* The name of what is read for one of the tables that create_tables() makes. */
+const char *
+table_name(const char *table)
+{
+	for (const ShardTable *shard = shard_tables; shard != NULL && shard->table != NULL; shard++)
+		if (strcmp(shard->table, table) == 0)
+			return shard->shard;
+	return table;
+}
+
 /* The OID of one of the extension's types. */
 Oid
 extension_type(const char *name)
@@ -71,12 +94,12 @@ check_result_types(Oid function, TupleDesc descriptor, const Oid *types, int nty
 		fail_on_other_version(function, "result");
 }
 
-/* The OID of one of the tables that create_tables() makes. */
+/* The OID of one of the tables that create_tables() makes, or of its shard while that is read. */
 Oid
 require_table(const char *name)
 {
 	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
-	Oid table = get_relname_relid(name, schema);
+	Oid table = get_relname_relid(table_name(name), schema);
 
 	if (!OidIsValid(table))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -11,7 +11,16 @@
 #define JOB_COUNT_TABLE "batch_job_count"
 #define TOTAL_TABLE "batch_total"
 
+/* The shard of a distributed table */
+typedef struct ShardTable
+{
+	const char *table;
+	const char *shard;
+} ShardTable;
+
 /* batches.c */
+extern const ShardTable *use_shard_tables(const ShardTable *tables);
+extern const char *table_name(const char *table);
 extern Oid extension_type(const char *name);
 extern Oid extension_function(const char *name);
 extern void fail_on_other_version(Oid function, const char *what);

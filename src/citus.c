@@ -6,6 +6,9 @@
  * distributed is an ordinary table without rows on the coordinator and on each worker; its
  * rows are in the shards, which are ordinary tables named after it. Triggers fire on the
  * shards. Those of colocated tables that have the same projects are on the same node.
+ *
+ * The table "batch_shard" has a row in each shard, its key: a query that asks for keys runs
+ * once in each of their shards.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -14,11 +17,17 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/uuid.h"
 
 #include "batches.h"
 #include "citus.h"
@@ -28,8 +37,13 @@ typedef struct Shard
 {
 	Oid table;
 	int64 id;
-	char *first_hash; /* where its part of the hash values begins */
+	bool has_hashes;
+	int64 first_hash; /* its part of the hash values */
+	int64 last_hash;
 } Shard;
+
+/* How many numbers are tried to find one whose hash value is in a shard's part. */
+#define MAX_KEYS_TRIED 100000
 
 /* Opens a catalog of Citus. Returns NULL where there is no Citus in the database. */
 static Relation
@@ -84,7 +98,13 @@ read_shard(Relation catalog, HeapTuple tuple, Shard *shard)
 	bool isnull;
 	Datum hash = catalog_value(catalog, tuple, "shardminvalue", &isnull);
 
-	shard->first_hash = isnull ? NULL : TextDatumGetCString(hash);
+	shard->has_hashes = !isnull;
+	if (!isnull)
+	{
+		shard->first_hash = strtoll(TextDatumGetCString(hash), NULL, 10);
+		hash = catalog_value(catalog, tuple, "shardmaxvalue", &isnull);
+		shard->last_hash = strtoll(TextDatumGetCString(hash), NULL, 10);
+	}
 	shard->table = DatumGetObjectId(catalog_value(catalog, tuple, "logicalrelid", &isnull));
 	shard->id = DatumGetInt64(catalog_value(catalog, tuple, "shardid", &isnull));
 }
@@ -143,8 +163,7 @@ find_same_part(Relation catalog, const Shard *shard, const char *name, Oid schem
 		Shard other;
 
 		read_shard(catalog, tuple, &other);
-		if (other.first_hash != NULL && shard->first_hash != NULL &&
-			strcmp(other.first_hash, shard->first_hash) == 0)
+		if (other.has_hashes && shard->has_hashes && other.first_hash == shard->first_hash)
 			found = get_relname_relid(shard_name(name, other.id), schema);
 	}
 	systable_endscan(scan);
@@ -177,4 +196,186 @@ find_shard_beside(Oid table, const char *name, Oid *beside)
 								"%s.distribute_tables().",
 								BATCHES_SCHEMA)));
 	return is_shard;
+}
+
+/*
+ * Reading shards
+ */
+
+static int64
+project_hash(const pg_uuid_t *project_id)
+{
+	return DatumGetInt32(DirectFunctionCall1(uuid_hash, UUIDPGetDatum(project_id)));
+}
+
+static bool
+has_project(const Shard *shard, const pg_uuid_t *project_id)
+{
+	int64 hash = project_hash(project_id);
+
+	return shard->first_hash <= hash && hash <= shard->last_hash;
+}
+
+/* The shards of a distributed table. */
+static Shard *
+read_shards(Oid table, int *count)
+{
+	Relation catalog = open_catalog("pg_dist_shard");
+	SysScanDesc scan = begin_catalog_scan(catalog, "pg_dist_shard_logical_relid_index",
+										  "logicalrelid", F_OIDEQ, ObjectIdGetDatum(table));
+	int size = 64;
+	Shard *shards = palloc(sizeof(Shard) * size);
+	HeapTuple tuple;
+
+	*count = 0;
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		if (*count == size)
+			shards = repalloc(shards, sizeof(Shard) * (size *= 2));
+		read_shard(catalog, tuple, &shards[*count]);
+		if (shards[*count].has_hashes)
+			(*count)++;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return shards;
+}
+
+/* Whether some of the projects may be in a shard; NULL: all are asked for. */
+static bool
+is_wanted(const Shard *shard, ArrayType *projects)
+{
+	const pg_uuid_t *ids;
+
+	if (projects == NULL)
+		return true;
+	ids = (const pg_uuid_t *) ARR_DATA_PTR(projects);
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(projects), ARR_DIMS(projects)); i++)
+		if (has_project(shard, &ids[i]))
+			return true;
+	return false;
+}
+
+/*
+ * The keys of the shards of "batch" that may have some projects, or of all: for each the first
+ * number whose hash value is in its part. NULL if one is not found, as a part is too small.
+ */
+ArrayType *
+shard_keys(ArrayType *projects)
+{
+	int nshards;
+	Shard *shards = read_shards(require_table("batch"), &nshards);
+	Datum *keys = palloc0(sizeof(Datum) * (nshards + 1));
+	int nwanted = 0;
+	int nfound = 0;
+
+	for (int i = 0; i < nshards; i++)
+		if (is_wanted(&shards[i], projects))
+			shards[nwanted++] = shards[i];
+	for (uint32 number = 0; nfound < nwanted; number++)
+	{
+		pg_uuid_t key = {{0}};
+
+		if (number == MAX_KEYS_TRIED)
+			return NULL;
+		for (int i = 0; i < sizeof(number); i++)
+			key.data[UUID_LEN - 1 - i] = number >> (8 * i);
+		for (int i = 0; i < nwanted; i++)
+			if (keys[i] == (Datum) 0 && has_project(&shards[i], &key))
+			{
+				pg_uuid_t *found = palloc(sizeof(key));
+
+				*found = key;
+				keys[i] = UUIDPGetDatum(found);
+				nfound++;
+				break;
+			}
+	}
+	return construct_array(keys, nfound, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+}
+
+/* batches.shard_keys() returns uuid[] */
+PG_FUNCTION_INFO_V1(batches_shard_keys);
+Datum
+batches_shard_keys(PG_FUNCTION_ARGS)
+{
+	ArrayType *keys = NULL;
+
+	if (is_distributed(require_table("batch")))
+		keys = shard_keys(NULL);
+	if (keys == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_ARRAYTYPE_P(keys);
+}
+
+/*
+ * Finds the tables of a shard of "batch_shard". Returns false if it is none. The projects,
+ * unless they are NULL, are left to be those that may be in it.
+ */
+bool
+find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects)
+{
+	static const char *const names[N_SHARD_TABLES] = {"batch", JOB_COUNT_TABLE, TOTAL_TABLE};
+	const char *name = get_rel_name(table);
+	Oid schema = get_rel_namespace(table);
+	Relation catalog;
+	Shard shard;
+	bool is_shard;
+
+	if (name == NULL || shard_number(name) == 0 ||
+		(catalog = open_catalog("pg_dist_shard")) == NULL)
+		return false;
+	is_shard = find_shard(catalog, name, schema, &shard) && shard.has_hashes &&
+			   schema == get_namespace_oid(BATCHES_SCHEMA, false) &&
+			   strcmp(get_rel_name(shard.table), SHARD_TABLE) == 0;
+	for (int i = 0; i < N_SHARD_TABLES && is_shard; i++)
+	{
+		Oid same_part = find_same_part(catalog, &shard, names[i], schema);
+
+		tables[i].table = names[i];
+		tables[i].shard = OidIsValid(same_part) ? get_rel_name(same_part) : NULL;
+		is_shard = tables[i].shard != NULL;
+	}
+	tables[N_SHARD_TABLES].table = NULL;
+	table_close(catalog, AccessShareLock);
+	if (is_shard && *projects != NULL)
+	{
+		const pg_uuid_t *ids = (const pg_uuid_t *) ARR_DATA_PTR(*projects);
+		int nprojects = ArrayGetNItems(ARR_NDIM(*projects), ARR_DIMS(*projects));
+		Datum *own = palloc(sizeof(Datum) * (nprojects + 1));
+		int nown = 0;
+
+		for (int i = 0; i < nprojects; i++)
+			if (has_project(&shard, &ids[i]))
+				own[nown++] = UUIDPGetDatum(&ids[i]);
+		*projects = construct_array(own, nown, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	}
+	return is_shard;
+}
+
+/* What has to be the same on all nodes. */
+const char *
+node_version(void)
+{
+	Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool isnull = true;
+	Datum version = (Datum) 0;
+	const char *described;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("batches"));
+	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		version =
+			heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &isnull);
+	described = psprintf("extension %s, library %s, encoding %s",
+						 isnull ? "none" : TextDatumGetCString(version), BATCHES_VERSION,
+						 GetDatabaseEncodingName());
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return described;
 }

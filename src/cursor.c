@@ -288,11 +288,10 @@ encode_cursor(StringInfo bytes)
 
 /*
  * Lets the page begin behind the place that the request's cursor says, at the first row if it
- * is empty. Returns NULL, or what is wrong with the cursor. Whether it fits the request is
- * only asked if the order and the filters were right.
+ * is empty. Returns NULL, or what is wrong with the cursor.
  */
 const char *
-read_cursor(Request *request, bool must_fit)
+read_cursor(Request *request, CursorFit fit)
 {
 	const text *cursor = request->cursor;
 	Place *place = palloc0(sizeof(Place));
@@ -319,9 +318,10 @@ read_cursor(Request *request, bool must_fit)
 		(place->isnull ? bytes.cursor != bytes.len
 					   : !receive_key(&bytes, order_by, &place->id, &place->key)))
 		return NOT_A_CURSOR;
-	if (must_fit && (order_by != request->order_by || descending != request->descending))
+	if (fit >= CURSOR_FITS_ORDER &&
+		(order_by != request->order_by || descending != request->descending))
 		return "the cursor is of another order";
-	if (must_fit && digest != request->filters_digest)
+	if (fit >= CURSOR_FITS_REQUEST && digest != request->filters_digest)
 		return "the cursor is of other filters";
 	request->after = place;
 	return NULL;
@@ -331,7 +331,7 @@ read_cursor(Request *request, bool must_fit)
 void
 require_cursor(Request *request)
 {
-	const char *reason = request->cursor == NULL ? NULL : read_cursor(request, true);
+	const char *reason = request->cursor == NULL ? NULL : read_cursor(request, CURSOR_FITS_REQUEST);
 
 	if (reason != NULL)
 		ereport(ERROR,

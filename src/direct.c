@@ -295,7 +295,8 @@ direct_open(const char *name, const char *policy, const char **reason)
 	DirectTable *table;
 
 	/* Opened by name, as a query does: the name may pass to another table before the lock is had. */
-	relation = table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
+	relation =
+		table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(table_name(name)), -1), AccessShareLock);
 	*reason = find_fallback_reason(relation, policy);
 	if (*reason != NULL)
 	{

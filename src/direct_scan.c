@@ -181,6 +181,36 @@ flush_rows(PageReader *reader, BatchRowCallback callback, void *arg)
 	MemoryContextReset(reader->block_context);
 }
 
+/* Whether all that is wanted of a row is in the tuples found. */
+static bool
+has_wanted_key(const PageReader *reader)
+{
+	const Request *request = reader->scan->request;
+
+	return request->keys_only &&
+		   reader->scan->columns[reader->found][request->order_by] != InvalidAttrNumber;
+}
+
+/* Hands over the key of the tuple fetched, and its value in the order column. */
+static void
+hand_over_key(PageReader *reader, BatchRowCallback callback, void *arg)
+{
+	const ColumnId wanted[] = {COLUMN_PROJECT_ID, COLUMN_ID, reader->scan->request->order_by};
+	MemoryContext previous = MemoryContextSwitchTo(reader->row_context);
+	BatchRow row = {0};
+
+	memset(row.isnull, true, sizeof(row.isnull));
+	for (int i = 0; i < lengthof(wanted); i++)
+		row.values[wanted[i]] =
+			slot_getattr(reader->fetches[reader->found].slot,
+						 reader->scan->columns[reader->found][wanted[i]], &row.isnull[wanted[i]]);
+	if (reader->scan->request->order_by == COLUMN_COMPLETE)
+		row.values[COLUMN_COMPLETE] = BoolGetDatum(!DatumGetBool(row.values[COLUMN_COMPLETE]));
+	callback(&row, arg);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(reader->row_context);
+}
+
 static void
 read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
 {
@@ -192,6 +222,11 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 	if (!fetch_tuple(&reader->fetches[found], &tid))
 		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
 			 ItemPointerGetOffsetNumber(&tid));
+	if (has_wanted_key(reader))
+	{
+		hand_over_key(reader, callback, arg);
+		return;
+	}
 	reader->keys[i].project_id = key_column(reader, found, COLUMN_PROJECT_ID);
 	reader->keys[i].id = key_column(reader, found, COLUMN_ID);
 	reader->keys[i].number = i;

@@ -20,6 +20,7 @@
 #include "derived.h"
 #include "read_totals.h"
 #include "scan.h"
+#include "scan_shards.h"
 #include "scan_sql.h"
 #include "untrusted.h"
 
@@ -218,6 +219,7 @@ batches_batch_facets(PG_FUNCTION_ARGS)
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	restrict_to_viewer(&request);
 	check_job_counts(&request);
+	require_same_versions(&request);
 	facets.devices = facet_create(CurrentMemoryContext, 16, NULL);
 	facets.projects = facet_create(CurrentMemoryContext, 64, NULL);
 	if (totals_may_answer(&request))

@@ -42,7 +42,8 @@ typedef struct Request
 	bool without_total; /* which is not asked for */
 	bool omits[N_COLUMNS];
 	const pg_uuid_t *last_of_page; /* the batch whose cursor is asked for; or NULL */
-	bool is_for_viewer;            /* restricted to what the authenticated user sees */
+	bool keys_only;     /* of the rows nothing is wanted but project, id, and what orders them */
+	bool is_for_viewer; /* restricted to what the authenticated user sees */
 	/* By ParameterId. A list that is given and empty matches nothing. */
 	FilterValue filters[LAST_FILTER + 1];
 	/* What id__starts_with means, when given: both ends inclusive. */
@@ -64,7 +65,9 @@ extern bool is_valid_value(ParameterId id, Datum value);
 extern void match_nothing(Request *request);
 extern bool filters_job_counts(const Request *request);
 extern bool uses_job_counts(const Request *request);
-extern void bind_arguments(Oid function, int nargs, ParameterId *ids);
+extern void bind_arguments(Oid function, int nothers, int nargs, ParameterId *ids);
 extern void read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule);
+extern void read_arguments_behind(Request *request, FunctionCallInfo fcinfo, int nothers,
+								  LimitRule limit_rule);
 
 #endif /* BATCHES_FILTER_H */

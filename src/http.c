@@ -343,7 +343,8 @@ read_after(Request *request, QueryText sent, const Datum *value, Errors *errors)
 	if (value != NULL)
 	{
 		request->cursor = DatumGetTextPP(*value);
-		error.reason = read_cursor(request, errors->count == 0);
+		error.reason =
+			read_cursor(request, errors->count == 0 ? CURSOR_FITS_REQUEST : CURSOR_IS_VALID);
 	}
 	if (error.reason != NULL)
 		append_error(errors, &parameters[PARAMETER_AFTER], 0, sent, QUERY_VALUE_ERROR, &error);

@@ -89,6 +89,7 @@ batches_list_batches(PG_FUNCTION_ARGS)
 	bind_columns(&rows, fcinfo->flinfo->fn_oid);
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	require_cursor(&request);
+	request.without_total = true;
 	scan = scan_begin(&request, false);
 	scan_page(scan, put_row, &rows);
 	scan_end(scan);
@@ -291,7 +292,7 @@ batches_explain_batches(PG_FUNCTION_ARGS)
 	report = scan_report(scan);
 	path = report_winner(report, true);
 	isnull[1] = report->fallback_reason == NULL;
-	values[0] = CStringGetTextDatum(isnull[1] ? "index" : "sql");
+	values[0] = CStringGetTextDatum(report_engine(report));
 	if (!isnull[1])
 		values[1] = CStringGetTextDatum(report->fallback_reason);
 	if (report->lists_paths)

@@ -116,7 +116,7 @@ totals_may_answer(const Request *request)
 	if (!has_cell_filters_only(request))
 		return false;
 	batch = table_open(require_table("batch"), AccessShareLock);
-	totals_oid = get_relname_relid(TOTAL_TABLE, RelationGetNamespace(batch));
+	totals_oid = get_relname_relid(table_name(TOTAL_TABLE), RelationGetNamespace(batch));
 	if (!OidIsValid(totals_oid) || get_rel_relkind(totals_oid) != RELKIND_RELATION)
 	{
 		table_close(batch, NoLock);
@@ -264,8 +264,8 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA
-								 "." TOTAL_TABLE " t");
+	appendStringInfo(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA ".%s t",
+					 table_name(TOTAL_TABLE));
 	append_total_where(&sql, request, by_device, &query_parameters);
 	run_query(sql.data, &query_parameters, callback, arg);
 }

@@ -19,6 +19,7 @@
 /* Requests of this session that have been read for one reason by one engine */
 typedef struct Tally
 {
+	const char *engine;
 	const char *fallback_reason; /* NULL: by index */
 	int64 requests;
 } Tally;
@@ -28,6 +29,15 @@ typedef struct Tally
 
 static Tally tallies[MAX_TALLIES];
 static int ntallies = 0;
+
+/* What has read. */
+const char *
+report_engine(const ScanReport *report)
+{
+	if (report->fallback_reason == NULL)
+		return "index";
+	return report->by_shards ? "shards" : "sql";
+}
 
 /* Whether the role may know how much there is that it does not see. */
 bool
@@ -95,14 +105,13 @@ report_done(const ScanReport *report)
 		path = report_winner(report, false);
 	if (message_level_is_interesting(DEBUG1))
 		ereport(DEBUG1,
-				(errmsg_internal("batches read by %s%s%s%s%s%s",
-								 reason == NULL ? "index" : "SQL: ", reason == NULL ? "" : reason,
+				(errmsg_internal("batches read by %s%s%s%s%s%s%s", report_engine(report),
+								 reason == NULL ? "" : ": ", reason == NULL ? "" : reason,
 								 path == NULL ? "" : ": ", path == NULL ? "" : path->name,
 								 total == NULL ? "" : ", total: ", total == NULL ? "" : total)));
 
-	while (i < ntallies && (reason == NULL || tallies[i].fallback_reason == NULL
-								? reason != tallies[i].fallback_reason
-								: strcmp(reason, tallies[i].fallback_reason) != 0))
+	while (i < ntallies && (tallies[i].engine != report_engine(report) ||
+							(reason != NULL && strcmp(reason, tallies[i].fallback_reason) != 0)))
 		i++;
 	if (i == MAX_TALLIES)
 		i--;
@@ -110,6 +119,7 @@ report_done(const ScanReport *report)
 	{
 		if (reason != NULL)
 			tallies[i].fallback_reason = MemoryContextStrdup(TopMemoryContext, reason);
+		tallies[i].engine = report_engine(report);
 		ntallies++;
 	}
 	tallies[i].requests++;
@@ -131,7 +141,7 @@ batches_engine_requests(PG_FUNCTION_ARGS)
 	for (int i = 0; i < ntallies; i++)
 	{
 		const char *reason = tallies[i].fallback_reason;
-		Datum values[] = {CStringGetTextDatum(reason == NULL ? "index" : "sql"), (Datum) 0,
+		Datum values[] = {CStringGetTextDatum(tallies[i].engine), (Datum) 0,
 						  Int64GetDatum(tallies[i].requests)};
 		bool isnull[] = {false, reason == NULL, false};
 

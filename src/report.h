@@ -18,12 +18,14 @@ typedef struct PathReport
 
 typedef struct ScanReport
 {
-	const char *fallback_reason; /* why SQL reads, or NULL */
+	const char *fallback_reason; /* why this server's indexes are not read, or NULL */
+	bool by_shards;              /* but those of shards */
 	const char *total_source;    /* or NULL, if none was asked for */
 	bool lists_paths;            /* asked for */
 	List *paths;                 /* of PathReport */
 } ScanReport;
 
+extern const char *report_engine(const ScanReport *report);
 extern bool sees_all_rows(void);
 extern void report_path(ScanReport *report, bool for_page, const char *kind, const char *index,
 						int nranges, int64 work, const char *outcome);

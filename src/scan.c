@@ -30,6 +30,7 @@
 #include "read_totals.h"
 #include "scan.h"
 #include "direct_scan.h"
+#include "scan_shards.h"
 #include "scan_sql.h"
 
 typedef enum ScanEngine
@@ -47,7 +48,8 @@ static int engine = ENGINE_AUTO;
 struct BatchScan
 {
 	const Request *request;
-	DirectScan *direct; /* NULL: SQL reads */
+	DirectScan *direct; /* by index */
+	ShardScan *shards;  /* or on the shards of distributed tables; NULL, both: SQL reads */
 	int64 total;        /* -1: not counted yet */
 	ScanReport report;
 };
@@ -198,18 +200,25 @@ check_job_counts(const Request *request)
 			   RelationGetNumberOfBlocks(counts) == 0 && !is_distributed(RelationGetRelid(counts));
 	table_close(counts, NoLock);
 	if (is_empty)
-		run_query("select b.id from " BATCHES_SCHEMA ".batch b limit 1", &no_parameters,
-				  fail_on_batch, NULL);
+		run_query(psprintf("select b.id from " BATCHES_SCHEMA ".%s b limit 1", table_name("batch")),
+				  &no_parameters, fail_on_batch, NULL);
 }
 
 /* Begins to read what a request asks for, and to list the paths for its report. */
 BatchScan *
 scan_begin(Request *request, bool lists_paths)
 {
+	restrict_to_viewer(request);
+	return scan_open(request, lists_paths);
+}
+
+/* The same of a request that is restricted to what its user may see. */
+BatchScan *
+scan_open(const Request *request, bool lists_paths)
+{
 	BatchScan *scan = palloc0(sizeof(BatchScan));
 	const char *reason = "batches.scan is sql";
 
-	restrict_to_viewer(request);
 	check_job_counts(request);
 	scan->request = request;
 	scan->total = -1;
@@ -219,6 +228,8 @@ scan_begin(Request *request, bool lists_paths)
 		scan->direct = direct_scan_begin(request, &scan->report, &reason);
 	if (scan->direct == NULL)
 		leave_to_sql(scan, reason);
+	if (scan->direct == NULL && is_distributed(require_table("batch")))
+		scan->shards = shard_scan_begin(request);
 	return scan;
 }
 
@@ -244,7 +255,16 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 			leave_to_sql(scan, reason);
 		}
 	}
-	scan_sql_page(scan->request, callback, arg);
+	if (scan->shards == NULL || engine == ENGINE_SQL || !shard_scan_may_page(scan->shards))
+	{
+		require_same_versions(scan->request);
+		scan_sql_page(scan->request, callback, arg);
+		return;
+	}
+	scan->report.by_shards = true;
+	shard_scan_page(scan->shards, callback, arg, &scan->total);
+	if (scan->total >= 0)
+		scan->report.total_source = "shards";
 }
 
 /* Counts: the page may have shown how many there are, totals may tell, an index is read, SQL counts. */
@@ -254,6 +274,14 @@ count_matches(BatchScan *scan)
 	bool may_count = scan->direct != NULL && direct_scan_may_count(scan->direct);
 	int64 count;
 
+	if (scan->shards != NULL && engine != ENGINE_SQL)
+	{
+		scan->report.by_shards = true;
+		scan->report.total_source = "shards";
+		return shard_scan_count(scan->shards);
+	}
+	if (scan->direct == NULL)
+		require_same_versions(scan->request);
 	if (may_count && direct_scan_knows_count(scan->direct, &count))
 	{
 		scan->report.total_source = "page";

@@ -14,6 +14,7 @@ extern void define_scan_settings(void);
 extern void restrict_to_viewer(Request *request);
 extern void check_job_counts(const Request *request);
 extern BatchScan *scan_begin(Request *request, bool lists_paths);
+extern BatchScan *scan_open(const Request *request, bool lists_paths);
 extern void scan_page(BatchScan *scan, BatchRowCallback callback, void *arg);
 extern int64 scan_count(BatchScan *scan);
 extern bool scan_has_page(BatchScan *scan);

@@ -27,7 +27,7 @@
 
 /* A batch without counts would be a fault, which must not go unseen. */
 #define JOIN_JOB_COUNTS                                                                            \
-	" left join " BATCHES_SCHEMA "." JOB_COUNT_TABLE " c"                                          \
+	" left join " BATCHES_SCHEMA ".%s c"                                                           \
 	" on c.project_id operator(pg_catalog.=) b.project_id"                                         \
 	" and c.batch_id operator(pg_catalog.=) b.id"
 
@@ -46,12 +46,18 @@ typedef struct PageReader
 /* How many keys of a page are read before its rows. */
 #define MAX_KEYS 1000
 
+static void
+append_from(StringInfo sql)
+{
+	appendStringInfo(sql, " from " BATCHES_SCHEMA ".%s b", table_name("batch"));
+}
+
 /* Joins the job counts. Where their table is missing, SQL would not say what to do. */
 static void
 append_join(StringInfo sql)
 {
 	require_table(JOB_COUNT_TABLE);
-	appendStringInfoString(sql, JOIN_JOB_COUNTS);
+	appendStringInfo(sql, JOIN_JOB_COUNTS, table_name(JOB_COUNT_TABLE));
 }
 
 /* The SQL expression of a column that has one. */
@@ -416,7 +422,7 @@ read_page(PageReader *reader)
 	append_select_list(&sql, request);
 	if (uses_job_counts(request))
 	{
-		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+		append_from(&sql);
 		append_join(&sql);
 		append_page(&sql, request, &query_parameters);
 	}
@@ -425,7 +431,7 @@ read_page(PageReader *reader)
 		/* Counts are looked up for the page alone. */
 		appendStringInfoString(&sql, " from (select ");
 		append_batch_columns(&sql, request);
-		appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+		append_from(&sql);
 		append_page(&sql, request, &query_parameters);
 		appendStringInfoString(&sql, ") b");
 		append_join(&sql);
@@ -501,7 +507,8 @@ read_page_by_keys(PageReader *reader)
 	reader->projects = palloc(sizeof(pg_uuid_t) * request->limit);
 	reader->ids = palloc(sizeof(pg_uuid_t) * request->limit);
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "select b.project_id, b.id from " BATCHES_SCHEMA ".batch b");
+	appendStringInfoString(&sql, "select b.project_id, b.id");
+	append_from(&sql);
 	if (uses_job_counts(request))
 		append_join(&sql);
 	append_page(&sql, request, &query_parameters);
@@ -513,7 +520,7 @@ read_page_by_keys(PageReader *reader)
 	resetStringInfo(&sql);
 	appendStringInfoString(&sql, "select ");
 	append_select_list(&sql, request);
-	appendStringInfoString(&sql, " from " BATCHES_SCHEMA ".batch b");
+	append_from(&sql);
 	append_join(&sql);
 	appendStringInfo(&sql,
 					 " where b.project_id operator(pg_catalog.=) any ($%d)"
@@ -552,7 +559,8 @@ scan_sql_count(const Request *request)
 	int64 count = 0;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "select pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
+	appendStringInfoString(&sql, "select pg_catalog.count(*)");
+	append_from(&sql);
 	if (filters_job_counts(request))
 		append_join(&sql);
 	append_where(&sql, request, &query_parameters);
@@ -570,7 +578,8 @@ scan_sql_groups(const Request *request, QueryRowCallback callback, void *arg)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql,
 						   "select b.project_id, b.device_type, b.status, b.open, b.queue_priority,"
-						   " pg_catalog.count(*) from " BATCHES_SCHEMA ".batch b");
+						   " pg_catalog.count(*)");
+	append_from(&sql);
 	if (filters_job_counts(request))
 		append_join(&sql);
 	append_where(&sql, request, &query_parameters);

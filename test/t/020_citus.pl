@@ -104,6 +104,21 @@ is(sql('select engine from batches.explain_batches()'), 'index', 'and nothing ha
 my @dump = ('pg_dump', '-s', '-n', 'batches', '-d', $coordinator->connstr('postgres'));
 sub schema { my ($out) = run_command(\@dump); return $out =~ s/^\\(un)?restrict.*\n//mgr }
 my $before = schema();
+
+# A worker that refuses when half is done
+$workers[1]->safe_psql('postgres', q{set citus.enable_ddl_propagation = off;
+	create function public.refuse() returns event_trigger language plpgsql as $$
+	begin
+		if exists (select from pg_event_trigger_ddl_commands() where object_identity like 'batches.batch\_total\_%') then raise 'refused'; end if;
+	end $$;
+	create event trigger refuse on ddl_command_end when tag in ('CREATE TABLE') execute function public.refuse()});
+like(complaint($coordinator, $distribute), qr/refused/, 'a worker refuses when half is done');
+is(schema(), $before, 'and everything is as before');
+is(sql('select engine from batches.explain_batches()') . sql('select count(*) from pg_dist_partition'), 'index0', 'nothing is distributed');
+is($workers[0]->safe_psql('postgres', q{set citus.override_table_visibility = off; select count(*) from pg_class where relnamespace = 'batches'::regnamespace and relkind = 'r'}),
+	0, 'not on the other worker either');
+$workers[1]->safe_psql('postgres', 'set citus.enable_ddl_propagation = off; drop event trigger refuse; drop function public.refuse()');
+
 sql($distribute);
 sql($distribute);
 is(sql('select count(*) from pg_dist_partition where logicalrelid = any (batches.present_tables())'), 5, 'all tables are distributed');
@@ -114,7 +129,8 @@ foreach my $node ($coordinator, @workers)
 	is($node->safe_psql('postgres', 'select count(*) from batches.verify_counts()'), 0, 'counts are right, seen from ' . $node->name);
 }
 like(sql('select reason from batches.explain_batches()'), qr/distributed by Citus; at this isolation level .* two moments/, 'why SQL reads is said');
-is(sql('begin isolation level repeatable read; select reason from batches.explain_batches()'), 'its rows are distributed by Citus', 'at REPEATABLE READ a page and its total agree');
+is(sql('begin isolation level repeatable read; select engine, reason from batches.explain_batches()'), 'shards|its rows are distributed by Citus', 'at REPEATABLE READ a page and its total agree');
+is(sql('select engine from batches.explain_batches("limit" => null)'), 'sql', 'what is longer than a page is read by SQL');
 
 #
 # Reads
@@ -159,7 +175,7 @@ for (1 .. $requests)
 	my $filters = join(', ', @filters);
 	my $page = join(', ', @filters, 'order_by => ' . "'" . pick(@orders) . "'", 'order_by_direction => ' . pick(q{'ASC'}, q{'DESC'}),
 		'"limit" => ' . pick('null', 1, 10, 100), '"offset" => ' . (rand() < 0.5 ? 0 : int rand(rand() * 2000)));
-	push @statements, sprintf q{set batches.user_id = '%s'}, pick('', qw(one few all nobody));
+	push @statements, sprintf q{set batches.user_id = '%s'; set batches.scan = %s}, pick('', qw(one few all nobody)), pick('auto', 'auto', 'auto', 'sql');
 	push @statements, "select translate(json_agg(l)::text, E'\\n', '') from batches.list_batches($page) l";
 	push @statements, "select batches.count_batches($filters)", "select batches.batch_facets($filters)";
 	push @statements, sprintf q{select status, headers, body from batches.http_get_all_batches('order_by=%s&limit=%d&offset=%d&status=%s')},
@@ -175,6 +191,70 @@ foreach my $node ($coordinator, $workers[0])
 	is(scalar @others, 0, "$requests random requests: " . $node->name . ' answers as one server does')
 	  or diag(map { substr("$_\n", 0, 600) } scalar @found, scalar @expected, $expected[$others[0]], $found[$others[0]], @statements[ int($others[0] / 4) * 5 .. int($others[0] / 4) * 5 + 4 ]);
 }
+
+#
+# Cursors, and query strings with more than the endpoint's parameters: all pages of a walk, with their cursors
+#
+
+$_->safe_psql('postgres', ($_ == $plain ? '' : 'set citus.enable_ddl_propagation = off;') . q{create function public.walk(query text) returns text language plpgsql as $$
+	declare
+		next text := '';
+		body json;
+		pages text := '';
+		n int := 0;
+	begin
+		while next is not null loop
+			select h.body into strict body from batches.http_get_all_batches(query || '&after=' || next, true) h where h.status = 200;
+			pages := pages || body::text;
+			next := body -> 'pagination' ->> 'next';
+			n := n + 1;
+		end loop;
+		return n || ' ' || length(pages) || ' ' || md5(pages);
+	end $$})
+  for $plain, $coordinator, $workers[0];
+my @walks = (q{set batches.user_id = 'all'; set batches.scan = auto});
+foreach my $order (@orders)
+{
+	push @walks, sprintf q{select public.walk('order_by=%s&order_by_direction=%s&limit=%d&%s')}, $order, pick('ASC', 'DESC'), 7 + rand 94,
+	  pick('', 'status=DONE&status=ERROR&total=none', 'exclude_status=DONE&exclude_device_type=A', 'tags_any=common&omit=tags&omit=webhook', 'min_jobs=1', 'queue_priority=LOW&tags_all=common');
+	push @walks, sprintf q{select batches.next_cursor('%s', order_by => '%s', status => %s)}, pick(@ids), $order, list(@statuses);
+	push @walks, sprintf q{select batches.list_batches("limit" => 5, order_by => '%s', after => batches.next_cursor('%s', order_by => '%1$s'))}, $order, pick(@ids);
+	push @walks, sprintf q{select status, headers, body from batches.http_get_all_batches('order_by=%s&tags_all=rare&exclude_status=%s&updated_after=2025-01-0%d&limit=20&omit=configuration', true)},
+	  $order, pick(@statuses), 1 + rand 9;
+}
+@expected = answers($plain, $settings, @walks);
+like(join(' ', @expected), qr/\b[1-9][0-9]+ [0-9]{5,} [0-9a-f]{32}\b/, 'there are walks of many pages');
+foreach my $node ($coordinator, $workers[0])
+{
+	my @found = answers($node, $settings, @walks);
+	is(join("\n", map { substr $_, 0, 300 } grep { $found[$_] ne $expected[$_] } 0 .. $#expected), '', 'cursors and extended query strings: ' . $node->name . ' answers as one server does');
+	is("@found", "@expected", 'all of them');
+}
+
+#
+# Shards by themselves
+#
+
+# Has the shards of a table read that are on a worker.
+sub read_shard
+{
+	my ($table, $library, $wanted) = @_;
+	return 'set citus.override_table_visibility = off; '
+	  . "select $wanted from (select oid from pg_class where relname ~ '^${table}_[0-9]+\$') s, batches.read_shard(s.oid, format('extension 1.0, library $library, encoding %s', getdatabaseencoding()), "
+	  . 'false, true, null, "limit" => 5) r';
+}
+is($workers[0]->safe_psql('postgres', read_shard('batch_shard', '1.0', q{string_agg(distinct chr(get_byte(r, 0)), ''), count(*) filter (where get_byte(r, 0) = ascii('T')) = count(distinct s.oid)})),
+	'RT|t', 'a shard sends rows and a total');
+sql('create role stranger; grant usage on schema batches to stranger');
+like(complaint($workers[0], "set role stranger; " . read_shard('batch_shard', '1.0', 'r')), qr/permission denied for table batch_/, 'not to who has no rights on it');
+like(complaint($workers[0], read_shard('batch', '1.0', 'r')), qr/is not a shard of "batches.batch_shard"/, 'and no other table does');
+like(complaint($workers[0], read_shard('batch_shard', '0.9', 'r')), qr/different versions/, 'nor to another version');
+sql('revoke usage on schema batches from stranger');
+sql('delete from batches.batch_shard where project_id = (select project_id from batches.batch_shard limit 1)');
+like(complaint($coordinator, "select batches.$_"), qr/a shard of "batches.batch" has no row in "batches.batch_shard"\nHINT: .*distribute_tables/s, "a shard that cannot be asked is an error: $_")
+  for 'list_batches()', 'count_batches()', 'batch_facets()';
+sql($distribute);
+is(sql('select count(*) from batches.list_batches()'), 100, 'which another call mends');
 
 #
 # Writes, through the coordinator and through a worker
@@ -253,7 +333,7 @@ spoil(-1);
 #
 
 sql(q{create role front login; grant usage on schema batches_api to front; grant execute on all functions in schema batches_api to front;
-	grant set on parameter batches.user_id to front; create role stranger});
+	grant set on parameter batches.user_id to front});
 is(sql(q{select count(*) filter (where prosecdef and proconfig = '{"search_path=pg_catalog, pg_temp"}'), count(*) from pg_proc where pronamespace = 'batches_api'::regnamespace}),
 	'5|5', 'the functions run as their owner, with a search_path of their own');
 is(sql(q{select count(*) from pg_proc where pronamespace = 'batches_api'::regnamespace and has_function_privilege('stranger', oid, 'execute')}), 0, 'and are not for everybody');
@@ -313,10 +393,30 @@ is(schema(), $before, 'tables are brought back as they were');
 is(sql('select count(*) from batches.verify_counts()'), 0, 'with right counts');
 is(sql('select engine from batches.explain_batches()'), 'index', 'and are read by their indexes');
 
-# A worker without the extension is an error, not a part of the rows.
+# Empty tables
 sql($distribute);
+$plain->safe_psql('postgres', 'truncate batches.batch, batches.job');
+$workers[0]->safe_psql('postgres', 'truncate batches.batch, batches.job');
+my @empty = (q{set batches.user_id = 'all'}, 'select batches.count_batches(), batches.count_batches(min_jobs => 1), batches.batch_facets()',
+	q{select * from batches.http_get_all_batches('')}, q{select * from batches.http_get_all_batches('order_by=jobs_count&offset=5')}, q{select count(*) from batches.list_batches(tag => 'common')},
+	q{select count(*) from batches.batch_total where n is not null}, 'select count(*) from batches.verify_counts()');
+is(join("\n", answers($_, @empty)), join("\n", answers($plain, @empty)), 'empty tables, seen from ' . $_->name) for $coordinator, @workers;
+sql('select batches.undistribute_tables()');
+sql($distribute);
+$workers[0]->safe_psql('postgres', "insert into batches.batch (project_id, device_type, user_id) select lpad(n::text, 32, '0')::uuid, 'A', 'u' from generate_series(0, 29) n");
+is(sql('select batches.count_batches(), (select count(*) from batches.list_batches()), (select count(*) from batches.verify_counts())'), '30|30|0', 'tables that were distributed empty');
+
+# A worker of another version, or without the extension, is an error, not a part of the rows.
+$workers[1]->safe_psql('postgres', q{update pg_extension set extversion = '0.9' where extname = 'batches'});
+foreach my $node ($coordinator, $workers[0])
+{
+	like(complaint($node, "set batches.user_id = 'all'; select $_"), qr/servers have different versions of "batches"\nDETAIL: +Here: extension 0.9, .*: extension 1.0,/, $node->name . ", a worker of another version: $_")
+	  for 'batches.list_batches()', 'batches.list_batches("limit" => null)', 'batches.count_batches()', q{batches.count_batches(tag => 'common')}, 'batches.batch_facets()', q{batches.http_get_all_batches('')};
+}
+$workers[1]->safe_psql('postgres', q{update pg_extension set extversion = '1.0' where extname = 'batches'});
+is(sql('select batches.count_batches()'), 30, 'until it is of the same again');
 $workers[1]->safe_psql('postgres', 'set citus.enable_ddl_propagation = off; drop extension batches cascade');
-like(complaint($coordinator, $_), qr/ERROR/, "a worker without the extension: $_") for 'select * from batches.list_batches()', 'select batches.batch_facets(tag => $$common$$)';
+like(complaint($coordinator, $_), qr/ERROR/, "a worker without the extension: $_") for 'select * from batches.list_batches()', 'select batches.count_batches()', 'select batches.batch_facets(tag => $$common$$)';
 
 $_->stop for $coordinator, @workers, $plain;
 done_testing();

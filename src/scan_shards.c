@@ -1,0 +1,455 @@
+/*
+ * scan_shards.c
+ *		Reads batches of distributed tables where their shards are.
+ *
+ * A statement calls read_shard() once in each shard that may have rows; it reads the shard by
+ * its indexes. The shards answer in one round trip with the first rows in the order of the
+ * page and with their totals. The rows are merged here. Each shard sends as many keys as the
+ * page and its offset could have of it, but not all rows as a whole; what is missing at the end
+ * is asked for by a second statement.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "libpq/pqformat.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/sortsupport.h"
+
+#include "batches.h"
+#include "citus.h"
+#include "plan.h"
+#include "qual.h"
+#include "scan_shards.h"
+#include "scan_sql.h"
+#include "shard_row.h"
+
+/* Larger pages, and those further behind, are read by SQL. */
+#define MAX_ROWS 1000
+#define MAX_KEYS 10000
+
+/* What a shard has answered */
+typedef struct ShardAnswer
+{
+	pg_uuid_t key;
+	bool complete;
+	int64 total;
+	List *chunks; /* of StringInfo */
+	int chunk;    /* that is read */
+	bool has_row;
+	ShardRow row; /* the next one, if there is one */
+} ShardAnswer;
+
+struct ShardScan
+{
+	const Request *request;
+	MemoryContext context;
+	RowFormat format;
+	SortSupportData key_order;
+	ArrayType *keys; /* of the shards */
+	int nshards;
+	ShardAnswer *answers;
+};
+
+/*
+ * Asking
+ */
+
+/* The labels of a list of an enumeration's values. */
+static Datum
+label_list(ArrayType *list)
+{
+	ArrayIterator iterator = array_create_iterator(list, 0, NULL);
+	ArrayBuildState *labels = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	Datum value;
+	bool isnull;
+
+	while (array_iterate(iterator, &value, &isnull))
+		(void) accumArrayResult(
+			labels, CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out, value))),
+			false, TEXTOID, CurrentMemoryContext);
+	return makeArrayResult(labels, CurrentMemoryContext);
+}
+
+/* The text with which all ids of a range begin, and no others. */
+static Datum
+id_prefix(const Request *request)
+{
+	char *first = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&request->first_id)));
+	const char *last =
+		DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&request->last_id)));
+	int length = 0;
+
+	while (first[length] != '\0' && first[length] == last[length])
+		length++;
+	return PointerGetDatum(cstring_to_text_with_len(first, length));
+}
+
+/* Adds a filter as an argument. */
+static void
+append_filter(StringInfo sql, const Request *request, ParameterId id,
+			  QueryParameters *query_parameters)
+{
+	const Parameter *parameter = &parameters[id];
+	Datum value = request->filters[id].value;
+	Oid type = parameter_type_oid(parameter);
+
+	if (parameter->comparison == COMPARE_STARTS_WITH)
+		value = id_prefix(request);
+	else if (parameter->type == PARAMETER_TYPE_ENUM)
+	{
+		value = label_list(DatumGetArrayTypeP(value));
+		type = TEXTOID;
+	}
+	if (parameter->is_list)
+		type = get_array_type(type);
+	appendStringInfo(sql, ", %s => $%d", quote_identifier(parameter->name),
+					 add_query_parameter(query_parameters, type, value));
+}
+
+static void
+append_number(StringInfo sql, ParameterId id, int64 number, QueryParameters *query_parameters)
+{
+	appendStringInfo(sql, ", %s => $%d", quote_identifier(parameters[id].name),
+					 add_query_parameter(query_parameters, INT8OID, Int64GetDatum(number)));
+}
+
+static void
+append_omitted(StringInfo sql, const Request *request)
+{
+	const char *joiner = ", omit => array['";
+
+	for (int column = 0; column < N_COLUMNS; column++)
+		if (request->omits[column])
+		{
+			appendStringInfo(sql, "%s%s", joiner, batch_columns[column].name);
+			joiner = "', '";
+		}
+	if (joiner[0] == '\'')
+		appendStringInfoString(sql, "']");
+}
+
+/* A QueryRowCallback: a piece of a shard's answer */
+static void
+take_chunk(TupleTableSlot *slot, void *arg)
+{
+	ShardScan *scan = arg;
+	bool isnull[2];
+	const pg_uuid_t *key = DatumGetUUIDP(slot_getattr(slot, 1, &isnull[0]));
+	Datum value = slot_getattr(slot, 2, &isnull[1]);
+	MemoryContext previous = MemoryContextSwitchTo(scan->context);
+	bytea *bytes = DatumGetByteaPCopy(value);
+	StringInfo chunk = palloc0(sizeof(StringInfoData));
+	ShardAnswer *answer = scan->answers;
+
+	while (memcmp(&answer->key, key, UUID_LEN) != 0)
+		if (++answer == scan->answers + scan->nshards)
+			elog(ERROR, "a shard has answered that was not asked");
+	chunk->data = VARDATA(bytes);
+	chunk->len = VARSIZE(bytes) - VARHDRSZ;
+	chunk->maxlen = chunk->len;
+	if (pq_getmsgbyte(chunk) == SHARD_ROWS)
+		answer->chunks = lappend(answer->chunks, chunk);
+	else
+	{
+		answer->total = pq_getmsgint64(chunk);
+		answer->complete = true;
+	}
+	MemoryContextSwitchTo(previous);
+}
+
+/* A shard has no row in "batch_shard", so it was not asked: it was split, or the row is gone. */
+static void
+check_answers(const ShardScan *scan)
+{
+	for (int i = 0; i < scan->nshards; i++)
+		if (!scan->answers[i].complete)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("a shard of \"%s.%s\" has no row in \"%s.%s\"", BATCHES_SCHEMA,
+								   "batch", BATCHES_SCHEMA, SHARD_TABLE),
+							errhint("After shards were split, the owner of the tables calls "
+									"%s.distribute_tables() again.",
+									BATCHES_SCHEMA)));
+}
+
+/*
+ * Asks the shards for the total, if the request has one, and for rows, if they are wanted:
+ * so many of each as a whole, or all of them if that is NO_LIMIT.
+ */
+static void
+ask_shards(ShardScan *scan, const Request *request, bool wants_rows, int64 whole_rows)
+{
+	QueryParameters query_parameters = {0};
+	StringInfoData sql;
+
+	scan->answers = palloc0(sizeof(ShardAnswer) * scan->nshards);
+	for (int i = 0; i < scan->nshards; i++)
+		scan->answers[i].key = ((const pg_uuid_t *) ARR_DATA_PTR(scan->keys))[i];
+	initStringInfo(&sql);
+	appendStringInfo(
+		&sql, "select s.project_id, " BATCHES_SCHEMA ".read_shard(s.tableoid, $%d, %s, %s",
+		add_query_parameter(&query_parameters, TEXTOID, CStringGetTextDatum(node_version())),
+		request->is_for_viewer ? "true" : "false", wants_rows ? "true" : "false");
+	if (whole_rows == NO_LIMIT)
+		appendStringInfoString(&sql, ", null");
+	else
+		appendStringInfo(
+			&sql, ", $%d",
+			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(whole_rows)));
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
+		if (request->filters[id].given)
+			append_filter(&sql, request, id, &query_parameters);
+	appendStringInfo(&sql, ", order_by => '%s', order_by_direction => '%s', total => '%s'",
+					 batch_columns[request->order_by].name, request->descending ? "DESC" : "ASC",
+					 request->without_total ? "none" : "exact");
+	if (request->limit != NO_LIMIT)
+		append_number(&sql, PARAMETER_LIMIT, request->limit, &query_parameters);
+	if (request->offset > 0)
+		append_number(&sql, PARAMETER_OFFSET, request->offset, &query_parameters);
+	if (request->after != NULL)
+		appendStringInfo(
+			&sql, ", after => $%d",
+			add_query_parameter(&query_parameters, TEXTOID, PointerGetDatum(request->cursor)));
+	append_omitted(&sql, request);
+	appendStringInfoString(&sql, ") from " BATCHES_SCHEMA "." SHARD_TABLE " s where ");
+	append_in(&sql, "s.project_id", PointerGetDatum(scan->keys), &query_parameters);
+	run_query(sql.data, &query_parameters, take_chunk, scan);
+	check_answers(scan);
+}
+
+/* Whether a list is empty, or a range: no batch matches. */
+static bool
+matches_nothing(const Request *request)
+{
+	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
+	{
+		const FilterValue *filter = &request->filters[id];
+		ArrayType *list;
+
+		if (!filter->given)
+			continue;
+		if (id == PARAMETER_ID_STARTS_WITH &&
+			memcmp(&request->first_id, &request->last_id, UUID_LEN) > 0)
+			return true;
+		if (!parameters[id].is_list)
+			continue;
+		list = DatumGetArrayTypeP(filter->value);
+		if (ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Begins to read what a request asks for, or returns NULL where that is left to SQL: tables
+ * that are not distributed, and what matches nothing.
+ */
+ShardScan *
+shard_scan_begin(const Request *request)
+{
+	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	Oid table = get_relname_relid(SHARD_TABLE, get_namespace_oid(BATCHES_SCHEMA, false));
+	ShardScan *scan;
+
+	/* A shard that is read by SQL is none of them. */
+	if (!is_distributed(require_table("batch")) || !OidIsValid(table) || !is_distributed(table) ||
+		matches_nothing(request))
+		return NULL;
+	scan = palloc0(sizeof(ShardScan));
+	scan->request = request;
+	scan->context = CurrentMemoryContext;
+	scan->format.context = CurrentMemoryContext;
+	scan->keys = shard_keys(projects->given ? DatumGetArrayTypeP(projects->value) : NULL);
+	if (scan->keys == NULL)
+		return NULL;
+	scan->nshards = ArrayGetNItems(ARR_NDIM(scan->keys), ARR_DIMS(scan->keys));
+	return scan;
+}
+
+/*
+ * Before SQL reads what a request asks for: if it is distributed, the nodes must be of one
+ * version. What another one keeps may mean something else.
+ */
+void
+require_same_versions(const Request *request)
+{
+	ShardScan *scan = shard_scan_begin(request);
+	Request question = *request;
+
+	if (scan == NULL)
+		return;
+	question.without_total = true;
+	question.after = NULL;
+	ask_shards(scan, &question, false, 0);
+}
+
+/*
+ * The page
+ */
+
+/* Whether the page is not longer, and not further behind, than can be kept. */
+bool
+shard_scan_may_page(const ShardScan *scan)
+{
+	const Request *request = scan->request;
+
+	return request->limit != NO_LIMIT && request->limit <= MAX_ROWS &&
+		   request->offset <= MAX_KEYS - request->limit;
+}
+
+/* Goes on to a shard's next row. */
+static void
+next_row(ShardScan *scan, ShardAnswer *answer)
+{
+	answer->has_row = false;
+	while (!answer->has_row && answer->chunk < list_length(answer->chunks))
+	{
+		answer->has_row = unpack_row(&scan->format, list_nth(answer->chunks, answer->chunk),
+									 scan->request->order_by, &answer->row);
+		if (!answer->has_row)
+			answer->chunk++;
+	}
+}
+
+static int
+compare_rows(ShardScan *scan, const ShardRow *a, const ShardRow *b)
+{
+	int order = ApplySortComparator(a->key, a->isnull, b->key, b->isnull, &scan->key_order);
+
+	if (order != 0)
+		return order;
+	order = memcmp(&a->id, &b->id, UUID_LEN);
+	return scan->request->descending ? -order : order;
+}
+
+/* Merges the shards' rows. Returns the number of those of the page. */
+static int
+merge_rows(ShardScan *scan, int64 offset, int64 limit, ShardRow *page)
+{
+	int nrows = 0;
+
+	for (int i = 0; i < scan->nshards; i++)
+		next_row(scan, &scan->answers[i]);
+	for (int64 place = 0; nrows < limit; place++)
+	{
+		ShardAnswer *first = NULL;
+
+		for (int i = 0; i < scan->nshards; i++)
+			if (scan->answers[i].has_row &&
+				(first == NULL || compare_rows(scan, &scan->answers[i].row, &first->row) < 0))
+				first = &scan->answers[i];
+		if (first == NULL)
+			break;
+		if (place >= offset)
+			page[nrows++] = first->row;
+		next_row(scan, first);
+	}
+	return nrows;
+}
+
+/* Asks for the rows of the page that were not sent as a whole. */
+static void
+complete_rows(ShardScan *scan, ShardRow *page, int nrows)
+{
+	Request request = *scan->request;
+	Datum *ids = palloc(sizeof(Datum) * nrows);
+	int nids = 0;
+	ShardRow found;
+
+	for (int i = 0; i < nrows; i++)
+		if (page[i].columns.len == 0)
+			ids[nids++] = UUIDPGetDatum(&page[i].id);
+	if (nids == 0)
+		return;
+	request.filters[PARAMETER_ID].given = true;
+	request.filters[PARAMETER_ID].value =
+		PointerGetDatum(construct_array(ids, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	request.limit = NO_LIMIT;
+	request.offset = 0;
+	request.after = NULL;
+	request.without_total = true;
+	ask_shards(scan, &request, true, NO_LIMIT);
+	for (int shard = 0; shard < scan->nshards; shard++)
+	{
+		ShardAnswer *answer = &scan->answers[shard];
+
+		for (next_row(scan, answer); answer->has_row; next_row(scan, answer))
+		{
+			found = answer->row;
+			for (int i = 0; i < nrows; i++)
+				if (page[i].columns.len == 0 && memcmp(&page[i].id, &found.id, UUID_LEN) == 0 &&
+					memcmp(&page[i].project_id, &found.project_id, UUID_LEN) == 0)
+					page[i].columns = found.columns;
+		}
+	}
+}
+
+static int64
+sum_totals(const ShardScan *scan)
+{
+	int64 total = 0;
+
+	for (int i = 0; i < scan->nshards; i++)
+		total += scan->answers[i].total;
+	return total;
+}
+
+/* Reads the page, and the total if that is asked for, too. */
+void
+shard_scan_page(ShardScan *scan, BatchRowCallback callback, void *arg, int64 *total)
+{
+	Request request = *scan->request;
+	int64 offset = 0;
+	int64 whole_rows = NO_LIMIT;
+	ShardRow *page = palloc0(sizeof(ShardRow) * request.limit);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "batches row", ALLOCSET_DEFAULT_SIZES);
+	int nrows;
+
+	prepare_order(&scan->key_order, column_type_oid(batch_columns[request.order_by].type),
+				  request.descending);
+	if (scan->nshards > 1)
+	{
+		/* Of a page that is far behind, rows are not where they would be if shards were alike. */
+		offset = request.offset;
+		request.limit += offset;
+		request.offset = 0;
+		whole_rows = offset > scan->request->limit ? 0 : 2 * request.limit / scan->nshards + 10;
+	}
+	ask_shards(scan, &request, true, whole_rows);
+	if (!request.without_total)
+		*total = sum_totals(scan);
+	nrows = merge_rows(scan, offset, scan->request->limit, page);
+	complete_rows(scan, page, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		BatchRow row = {0};
+		MemoryContext previous;
+
+		/* At READ COMMITTED it may have been deleted since. */
+		if (page[i].columns.len == 0)
+			continue;
+		previous = MemoryContextSwitchTo(row_context);
+		unpack_columns(&scan->format, &page[i], &row);
+		callback(&row, arg);
+		MemoryContextSwitchTo(previous);
+		MemoryContextReset(row_context);
+	}
+	MemoryContextDelete(row_context);
+}
+
+/* Counts all rows that match. */
+int64
+shard_scan_count(ShardScan *scan)
+{
+	Request request = *scan->request;
+
+	request.without_total = false;
+	request.after = NULL;
+	ask_shards(scan, &request, false, 0);
+	return sum_totals(scan);
+}
