@@ -633,7 +633,7 @@ comment on function @extschema@.next_cursor is
 comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
 comment on function @extschema@.explain_batches is
-  'Reads the page and the total of the same request as list_batches(), and says how: the engine, index or sql, and the reason for sql; the path that the page was read by, the work of all paths (in index entries passed over), and what each did. To a role that row-level security applies to, the engine and the reason only. Errors as of list_batches().';
+  'Reads the page and the total of the same request as list_batches(), and says how: the engine, index, shards or sql, and the reason for the latter two; the path that the page was read by, the work of all paths (in index entries passed over), and what each did. To a role that row-level security applies to, the engine and the reason only. Errors as of list_batches().';
 comment on function @extschema@.read_shard is
   'What a shard of batch_shard answers to the server that a request has come to: rows and the total of the shard beside it, in the library''s own form. Only the library calls it.';
 comment on function @extschema@.batches_document is
