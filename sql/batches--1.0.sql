@@ -745,7 +745,7 @@ create function @extschema@.shard_keys() returns uuid[]
   language c stable
   as 'MODULE_PATHNAME', 'batches_shard_keys';
 comment on function @extschema@.shard_keys() is
-  'A project for each shard of batches.batch, by whose row in batch_shard the shard is found; null if a shard is too small to find one, or the table is not distributed.';
+  'A project for each shard of batches.batch, by whose row in batch_shard the shard is found, but for one of too few hash values; null when the table is not distributed.';
 
 create function @extschema@.check_coordinator() returns void
   language plpgsql stable

@@ -258,10 +258,11 @@ is_wanted(const Shard *shard, ArrayType *projects)
 
 /*
  * The keys of the shards of "batch" that may have some projects, or of all: for each the first
- * number whose hash value is in its part. NULL if one is not found, as a part is too small.
+ * number whose hash value is in its part. A shard whose part is too small has none, and the
+ * keys are not complete.
  */
 ArrayType *
-shard_keys(ArrayType *projects)
+shard_keys(ArrayType *projects, bool *complete)
 {
 	int nshards;
 	Shard *shards = read_shards(require_table("batch"), &nshards);
@@ -272,12 +273,10 @@ shard_keys(ArrayType *projects)
 	for (int i = 0; i < nshards; i++)
 		if (is_wanted(&shards[i], projects))
 			shards[nwanted++] = shards[i];
-	for (uint32 number = 0; nfound < nwanted; number++)
+	for (uint32 number = 0; nfound < nwanted && number < MAX_KEYS_TRIED; number++)
 	{
 		pg_uuid_t key = {{0}};
 
-		if (number == MAX_KEYS_TRIED)
-			return NULL;
 		for (int i = 0; i < sizeof(number); i++)
 			key.data[UUID_LEN - 1 - i] = number >> (8 * i);
 		for (int i = 0; i < nwanted; i++)
@@ -291,6 +290,11 @@ shard_keys(ArrayType *projects)
 				break;
 			}
 	}
+	*complete = nfound == nwanted;
+	nfound = 0;
+	for (int i = 0; i < nwanted; i++)
+		if (keys[i] != (Datum) 0)
+			keys[nfound++] = keys[i];
 	return construct_array(keys, nfound, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 }
 
@@ -299,13 +303,11 @@ PG_FUNCTION_INFO_V1(batches_shard_keys);
 Datum
 batches_shard_keys(PG_FUNCTION_ARGS)
 {
-	ArrayType *keys = NULL;
+	bool complete;
 
-	if (is_distributed(require_table("batch")))
-		keys = shard_keys(NULL);
-	if (keys == NULL)
+	if (!is_distributed(require_table("batch")))
 		PG_RETURN_NULL();
-	PG_RETURN_ARRAYTYPE_P(keys);
+	PG_RETURN_ARRAYTYPE_P(shard_keys(NULL, &complete));
 }
 
 /*

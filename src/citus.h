@@ -17,7 +17,7 @@
 
 extern bool is_distributed(Oid table);
 extern bool find_shard_beside(Oid table, const char *name, Oid *beside);
-extern ArrayType *shard_keys(ArrayType *projects);
+extern ArrayType *shard_keys(ArrayType *projects, bool *complete);
 extern bool find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects);
 extern const char *node_version(void);
 

@@ -246,7 +246,8 @@ matches_nothing(const Request *request)
 
 /*
  * Begins to read what a request asks for, or returns NULL where that is left to SQL: tables
- * that are not distributed, and what matches nothing.
+ * that are not distributed, what matches nothing, and shards of too few hash values to have a
+ * key.
  */
 ShardScan *
 shard_scan_begin(const Request *request)
@@ -254,6 +255,7 @@ shard_scan_begin(const Request *request)
 	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	Oid table = get_relname_relid(SHARD_TABLE, get_namespace_oid(BATCHES_SCHEMA, false));
 	ShardScan *scan;
+	bool complete;
 
 	/* A shard that is read by SQL is none of them. */
 	if (!is_distributed(require_table("batch")) || !OidIsValid(table) || !is_distributed(table) ||
@@ -263,8 +265,9 @@ shard_scan_begin(const Request *request)
 	scan->request = request;
 	scan->context = CurrentMemoryContext;
 	scan->format.context = CurrentMemoryContext;
-	scan->keys = shard_keys(projects->given ? DatumGetArrayTypeP(projects->value) : NULL);
-	if (scan->keys == NULL)
+	scan->keys =
+		shard_keys(projects->given ? DatumGetArrayTypeP(projects->value) : NULL, &complete);
+	if (!complete)
 		return NULL;
 	scan->nshards = ArrayGetNItems(ARR_NDIM(scan->keys), ARR_DIMS(scan->keys));
 	return scan;
