@@ -898,9 +898,11 @@ create function @extschema@.mark_shards() returns void
   set search_path = pg_catalog, pg_temp
   as $mark_shards$
 begin
-  if to_regclass('@extschema@.batch_shard') is null then
+  if (select count(*) <> 2 or count(distinct colocationid) <> 1 from pg_dist_partition
+       where logicalrelid in (to_regclass('@extschema@.batch'), to_regclass('@extschema@.batch_shard'))) then
+    drop table if exists @extschema@.batch_shard;
     create table @extschema@.batch_shard (project_id uuid primary key);
-    comment on table @extschema@.batch_shard is 'A row in each shard, by which the functions of batches have it read. No project has these ids.';
+    comment on table @extschema@.batch_shard is 'A row in each shard, by which the functions of batches have it read. The ids say nothing.';
     grant select on @extschema@.batch_shard to public;
     perform create_distributed_table('@extschema@.batch_shard', 'project_id', colocate_with => '@extschema@.batch');
   end if;

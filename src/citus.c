@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -163,7 +164,8 @@ find_same_part(Relation catalog, const Shard *shard, const char *name, Oid schem
 		Shard other;
 
 		read_shard(catalog, tuple, &other);
-		if (other.has_hashes && shard->has_hashes && other.first_hash == shard->first_hash)
+		if (other.has_hashes && shard->has_hashes && other.first_hash == shard->first_hash &&
+			other.last_hash == shard->last_hash)
 			found = get_relname_relid(shard_name(name, other.id), schema);
 	}
 	systable_endscan(scan);
@@ -209,10 +211,8 @@ project_hash(const pg_uuid_t *project_id)
 }
 
 static bool
-has_project(const Shard *shard, const pg_uuid_t *project_id)
+has_hash(const Shard *shard, int64 hash)
 {
-	int64 hash = project_hash(project_id);
-
 	return shard->first_hash <= hash && hash <= shard->last_hash;
 }
 
@@ -241,25 +241,36 @@ read_shards(Oid table, int *count)
 	return shards;
 }
 
-/* Whether some of the projects may be in a shard; NULL: all are asked for. */
-static bool
-is_wanted(const Shard *shard, ArrayType *projects)
+/* Leaves of some shards those that may have one of the projects. Returns their number. */
+static int
+keep_wanted(Shard *shards, int nshards, ArrayType *projects)
 {
-	const pg_uuid_t *ids;
+	const pg_uuid_t *ids = (const pg_uuid_t *) ARR_DATA_PTR(projects);
+	int nprojects = ArrayGetNItems(ARR_NDIM(projects), ARR_DIMS(projects));
+	int nwanted = 0;
 
-	if (projects == NULL)
-		return true;
-	ids = (const pg_uuid_t *) ARR_DATA_PTR(projects);
-	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(projects), ARR_DIMS(projects)); i++)
-		if (has_project(shard, &ids[i]))
-			return true;
-	return false;
+	for (int i = 0; i < nprojects && nwanted < nshards; i++)
+	{
+		int64 hash = project_hash(&ids[i]);
+
+		CHECK_FOR_INTERRUPTS();
+		for (int j = nwanted; j < nshards; j++)
+			if (has_hash(&shards[j], hash))
+			{
+				Shard wanted = shards[j];
+
+				shards[j] = shards[nwanted];
+				shards[nwanted++] = wanted;
+				break;
+			}
+	}
+	return nwanted;
 }
 
 /*
  * The keys of the shards of "batch" that may have some projects, or of all: for each the first
  * number whose hash value is in its part. A shard whose part is too small has none, and the
- * keys are not complete.
+ * keys are not complete; nor are they where there are no such shards.
  */
 ArrayType *
 shard_keys(ArrayType *projects, bool *complete)
@@ -267,20 +278,20 @@ shard_keys(ArrayType *projects, bool *complete)
 	int nshards;
 	Shard *shards = read_shards(require_table("batch"), &nshards);
 	Datum *keys = palloc0(sizeof(Datum) * (nshards + 1));
-	int nwanted = 0;
+	int nwanted = projects == NULL ? nshards : keep_wanted(shards, nshards, projects);
 	int nfound = 0;
 
-	for (int i = 0; i < nshards; i++)
-		if (is_wanted(&shards[i], projects))
-			shards[nwanted++] = shards[i];
 	for (uint32 number = 0; nfound < nwanted && number < MAX_KEYS_TRIED; number++)
 	{
 		pg_uuid_t key = {{0}};
+		int64 hash;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < sizeof(number); i++)
 			key.data[UUID_LEN - 1 - i] = number >> (8 * i);
+		hash = project_hash(&key);
 		for (int i = 0; i < nwanted; i++)
-			if (keys[i] == (Datum) 0 && has_project(&shards[i], &key))
+			if (keys[i] == (Datum) 0 && has_hash(&shards[i], hash))
 			{
 				pg_uuid_t *found = palloc(sizeof(key));
 
@@ -290,7 +301,7 @@ shard_keys(ArrayType *projects, bool *complete)
 				break;
 			}
 	}
-	*complete = nfound == nwanted;
+	*complete = nfound == nwanted && nwanted > 0;
 	nfound = 0;
 	for (int i = 0; i < nwanted; i++)
 		if (keys[i] != (Datum) 0)
@@ -320,6 +331,7 @@ find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects)
 	static const char *const names[N_SHARD_TABLES] = {"batch", JOB_COUNT_TABLE, TOTAL_TABLE};
 	const char *name = get_rel_name(table);
 	Oid schema = get_rel_namespace(table);
+	const char *base;
 	Relation catalog;
 	Shard shard;
 	bool is_shard;
@@ -329,7 +341,7 @@ find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects)
 		return false;
 	is_shard = find_shard(catalog, name, schema, &shard) && shard.has_hashes &&
 			   schema == get_namespace_oid(BATCHES_SCHEMA, false) &&
-			   strcmp(get_rel_name(shard.table), SHARD_TABLE) == 0;
+			   (base = get_rel_name(shard.table)) != NULL && strcmp(base, SHARD_TABLE) == 0;
 	for (int i = 0; i < N_SHARD_TABLES && is_shard; i++)
 	{
 		Oid same_part = find_same_part(catalog, &shard, names[i], schema);
@@ -348,8 +360,11 @@ find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects)
 		int nown = 0;
 
 		for (int i = 0; i < nprojects; i++)
-			if (has_project(&shard, &ids[i]))
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (has_hash(&shard, project_hash(&ids[i])))
 				own[nown++] = UUIDPGetDatum(&ids[i]);
+		}
 		*projects = construct_array(own, nown, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
 	}
 	return is_shard;

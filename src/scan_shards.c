@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -341,6 +342,7 @@ merge_rows(ShardScan *scan, int64 offset, int64 limit, ShardRow *page)
 	{
 		ShardAnswer *first = NULL;
 
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < scan->nshards; i++)
 			if (scan->answers[i].has_row &&
 				(first == NULL || compare_rows(scan, &scan->answers[i].row, &first->row) < 0))
@@ -354,20 +356,23 @@ merge_rows(ShardScan *scan, int64 offset, int64 limit, ShardRow *page)
 	return nrows;
 }
 
-/* Asks for the rows of the page that were not sent as a whole. */
-static void
+/*
+ * Asks for the rows of the page that were not sent as a whole. Returns false if one has
+ * changed since, or is gone, so that it may not be where it was.
+ */
+static bool
 complete_rows(ShardScan *scan, ShardRow *page, int nrows)
 {
 	Request request = *scan->request;
 	Datum *ids = palloc(sizeof(Datum) * nrows);
 	int nids = 0;
-	ShardRow found;
+	int ncomplete = 0;
 
 	for (int i = 0; i < nrows; i++)
 		if (page[i].columns.len == 0)
 			ids[nids++] = UUIDPGetDatum(&page[i].id);
 	if (nids == 0)
-		return;
+		return true;
 	request.filters[PARAMETER_ID].given = true;
 	request.filters[PARAMETER_ID].value =
 		PointerGetDatum(construct_array(ids, nids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
@@ -382,13 +387,19 @@ complete_rows(ShardScan *scan, ShardRow *page, int nrows)
 
 		for (next_row(scan, answer); answer->has_row; next_row(scan, answer))
 		{
-			found = answer->row;
+			const ShardRow *found = &answer->row;
+
+			CHECK_FOR_INTERRUPTS();
 			for (int i = 0; i < nrows; i++)
-				if (page[i].columns.len == 0 && memcmp(&page[i].id, &found.id, UUID_LEN) == 0 &&
-					memcmp(&page[i].project_id, &found.project_id, UUID_LEN) == 0)
-					page[i].columns = found.columns;
+				if (page[i].columns.len == 0 && compare_rows(scan, &page[i], found) == 0 &&
+					memcmp(&page[i].project_id, &found->project_id, UUID_LEN) == 0)
+				{
+					page[i].columns = found->columns;
+					ncomplete++;
+				}
 		}
 	}
+	return ncomplete == nids;
 }
 
 static int64
@@ -427,16 +438,18 @@ shard_scan_page(ShardScan *scan, BatchRowCallback callback, void *arg, int64 *to
 	if (!request.without_total)
 		*total = sum_totals(scan);
 	nrows = merge_rows(scan, offset, scan->request->limit, page);
-	complete_rows(scan, page, nrows);
+	if (!complete_rows(scan, page, nrows))
+	{
+		/* This can be so at READ COMMITTED alone. Each shard answers once more, at one moment. */
+		request.without_total = true;
+		ask_shards(scan, &request, true, NO_LIMIT);
+		nrows = merge_rows(scan, offset, scan->request->limit, page);
+	}
 	for (int i = 0; i < nrows; i++)
 	{
 		BatchRow row = {0};
-		MemoryContext previous;
+		MemoryContext previous = MemoryContextSwitchTo(row_context);
 
-		/* At READ COMMITTED it may have been deleted since. */
-		if (page[i].columns.len == 0)
-			continue;
-		previous = MemoryContextSwitchTo(row_context);
 		unpack_columns(&scan->format, &page[i], &row);
 		callback(&row, arg);
 		MemoryContextSwitchTo(previous);
