@@ -13,6 +13,10 @@
 #include "collect.h"
 #include "estimate.h"
 
+/* How many tuples are fetched before the rows of the other table that they are joined with. */
+#define LEAST_FETCH_BLOCK 256
+#define MOST_FETCH_BLOCK 65536
+
 /* Sorts the matches, and drops those behind the page. */
 void
 collect_sort(Collection *collection)
@@ -43,6 +47,26 @@ grow_array(Collection *collection, void **array, int64 *size, Size element)
 	((collection)->n##array < (collection)->array##_size ||                                        \
 	 grow_array(collection, (void **) &(collection)->array, &(collection)->array##_size,           \
 				sizeof(*(collection)->array)))
+
+/*
+ * Whether there is room for one more match: sorting drops those behind the page, half of them,
+ * or at least a quarter where there is no memory to double the room.
+ */
+static bool
+make_room_for_match(Collection *collection)
+{
+	int64 wanted = collection->scan->wanted;
+	int64 n = collection->nsort_entries;
+
+	if (n == collection->sort_entries_size && n / 2 >= wanted)
+		collect_sort(collection);
+	if (make_room(collection, sort_entries))
+		return true;
+	if (n - n / 4 < wanted)
+		return false;
+	collect_sort(collection);
+	return true;
+}
 
 static void
 keep_match(Collection *collection, bool fetched, ItemPointer tid)
@@ -75,10 +99,7 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 		(to_after == 0 && compare_ids(scan, DatumGetUUIDP(id), &scan->after.id) <= 0))
 		return;
 	set_sort_place(&match, id, tid);
-	if (collection->nsort_entries == collection->sort_entries_size &&
-		collection->nsort_entries / 2 >= scan->wanted)
-		collect_sort(collection);
-	if (!make_room(collection, sort_entries))
+	if (!make_room_for_match(collection))
 	{
 		collection->gave_up = true;
 		return;
@@ -95,27 +116,91 @@ take_match(Collection *collection, bool fetched, ItemPointer tid)
 		keep_match(collection, fetched, tid);
 }
 
-/* Fetches a tuple and takes it, if it matches. Returns whether to go on. */
-static bool
-fetch_tid(Collection *collection, ItemPointer tid)
+/* Takes the tuple that is in the slot. */
+static void
+take_tuple(Collection *collection, ItemPointer tid)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (fetch_match(&collection->fetch, tid, collection->quals, collection->nquals))
+	if (collection->tags == NULL)
+		pgstat_count_heap_fetch(collection->walk.index->relation);
+	take_match(collection, true, tid);
+}
+
+/* A KeyCallback: one of the versions that the other table's row of a tuple has had */
+static void
+take_joined(const BatchKey *key, const ItemPointerData *tid, void *arg)
+{
+	Collection *collection = arg;
+	KeyJoin *join = collection->fetch.join;
+	Fetch *joined = &collection->joined;
+
+	if (collection->gave_up || !fetch_tuple(joined, tid) ||
+		!quals_hold(join->quals, join->nquals, join->table->source, joined->slot,
+					joined->check_context))
+		return;
+	join->slot = joined->slot;
+	/* Other tuples were fetched since. */
+	if (collection->keeps &&
+		!fetch_tuple(&collection->fetch, &collection->joined_tids[key->number]))
+		elog(ERROR, "a tuple of a batch is gone");
+	take_tuple(collection, &collection->joined_tids[key->number]);
+}
+
+/*
+ * Fetches tuples and takes those that match. What they are joined with is found for a block of
+ * them at once, in the order of their keys. Returns whether to go on.
+ */
+static bool
+fetch_tids(Collection *collection, ItemPointer tids, int64 ntids)
+{
+	Fetch *fetch = &collection->fetch;
+	BatchKey *keys = NULL;
+	int64 nkeys = 0;
+
+	if (fetch->join != NULL)
+		keys = palloc(sizeof(BatchKey) * ntids);
+	for (int64 i = 0; i < ntids && !collection->gave_up; i++)
 	{
-		if (collection->tags == NULL)
-			pgstat_count_heap_fetch(collection->walk.index->relation);
-		take_match(collection, true, tid);
+		CHECK_FOR_INTERRUPTS();
+		if (!fetch_tuple(fetch, &tids[i]) ||
+			!quals_hold(collection->quals, collection->nquals, fetch->table->source, fetch->slot,
+						fetch->check_context))
+			continue;
+		if (fetch->join == NULL)
+			take_tuple(collection, &tids[i]);
+		else if (fetched_key(fetch, &keys[nkeys]))
+		{
+			keys[nkeys].number = nkeys;
+			tids[nkeys++] = tids[i];
+		}
 	}
+	if (fetch->join == NULL)
+		return !collection->gave_up;
+	collection->joined_tids = tids;
+	if (collection->joined.table == NULL)
+		fetch_init(&collection->joined, fetch->join->table, NULL, fetch->snapshot);
+	find_keys(fetch->join->key, fetch->snapshot, keys, nkeys, take_joined, collection);
+	pfree(keys);
 	return !collection->gave_up;
+}
+
+/* How many tuples to fetch at once: the more, the more of their keys are on one page of the index. */
+static int64
+fetch_block(const Collection *collection)
+{
+	int64 room = budget_left(collection->scan->context) / 2 / sizeof(BatchKey);
+
+	return Max(Min(room, MOST_FETCH_BLOCK), LEAST_FETCH_BLOCK);
 }
 
 /* Fetches what was found, each page of the table once. Returns whether to go on. */
 static bool
 fetch_found(Collection *collection)
 {
+	int64 block = fetch_block(collection);
+
 	sort_tids(collection->tids, collection->ntids);
-	for (int64 i = 0; i < collection->ntids; i++)
-		if (!fetch_tid(collection, &collection->tids[i]))
+	for (int64 i = 0; i < collection->ntids; i += block)
+		if (!fetch_tids(collection, collection->tids + i, Min(collection->ntids - i, block)))
 			return false;
 	collection->ntids = 0;
 	return true;
@@ -174,7 +259,7 @@ collect_entries(Collection *collection, int64 work_limit)
 int64
 fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks)
 {
-	int64 each = WORK_TUPLE + (fetch->join != NULL ? WORK_JOIN : 0);
+	int64 each = WORK_TUPLE + (fetch->join != NULL ? WORK_KEY + WORK_TUPLE + WORK_BLOCK : 0);
 
 	return ntuples * each + nblocks * WORK_BLOCK;
 }
@@ -260,6 +345,8 @@ collect_find(Collection *collection, int64 work_limit)
 	}
 	if (result == WALK_PAUSED)
 		return false;
+	if (by_key && walk->work + collection->nkeys * WORK_KEY > work_limit)
+		return false;
 	if (by_key)
 		find_keys(collection->key, collection->scan->snapshot, collection->keys, collection->nkeys,
 				  add_key_tid, collection);
@@ -302,6 +389,27 @@ collect_narrow(Collection *collection, const Collection *other)
 	set_known_work(collection);
 }
 
+/*
+ * Makes room for the matches that are kept, if it is known how many there are: want of memory
+ * shows before the tuples are fetched. Returns false if there is none.
+ */
+bool
+collect_reserve(Collection *collection)
+{
+	const DirectScan *scan = collection->scan;
+	int64 size = 256;
+
+	if (!collection->keeps || scan->total < 0)
+		return true;
+	while (size - size / 4 < scan->wanted && size < scan->total)
+		size *= 2;
+	while (collection->sort_entries_size < size)
+		if (!grow_array(collection, (void **) &collection->sort_entries,
+						&collection->sort_entries_size, sizeof(SortEntry)))
+			return false;
+	return true;
+}
+
 /* Fetches what was found. Returns whether that was all. */
 bool
 collect_tuples(Collection *collection)
@@ -318,14 +426,21 @@ collect_tuples(Collection *collection)
 bool
 collect_tagged(Collection *collection)
 {
-	ItemPointerData tid;
+	int64 block = fetch_block(collection);
+	ItemPointer tids = palloc(sizeof(ItemPointerData) * block);
+	int64 ntids;
+	bool goes_on;
 
 	collection->walk.work += collect_work_left(collection);
 	tag_walk_rewind(collection->tags);
-	while (tag_walk_next(collection->tags, &tid))
-		if (!fetch_tid(collection, &tid))
-			return false;
-	return true;
+	do
+	{
+		for (ntids = 0; ntids < block && tag_walk_next(collection->tags, &tids[ntids]);)
+			ntids++;
+		goes_on = fetch_tids(collection, tids, ntids);
+	} while (goes_on && ntids == block);
+	pfree(tids);
+	return goes_on;
 }
 
 static void
@@ -343,6 +458,14 @@ forget_tuples(Collection *collection)
 	collection->keys_size = 0;
 }
 
+/* Gives up, and leaves its memory to another collection. */
+void
+collect_yield(Collection *collection)
+{
+	collection->gave_up = true;
+	forget_tuples(collection);
+}
+
 /* From here on, the tag is checked by a tuple's place. */
 void
 collect_use_tags(Collection *collection, const TagWalk *tags)
@@ -351,7 +474,7 @@ collect_use_tags(Collection *collection, const TagWalk *tags)
 	bool fetches = walk->needs_heap;
 	int64 n = 0;
 
-	index_walk_use_tags(walk, tags);
+	walk_use_tags(collection->scan, walk, tags);
 	collection->nquals = walk->nheap_quals;
 	if (fetches && !walk->needs_heap && !collection->partial)
 	{
@@ -411,7 +534,8 @@ collect_work_found(const Collection *collection)
 {
 	if (collect_is_known(collection))
 		return collection->known_work;
-	return collection->walk.work + fetch_work(&collection->fetch, collection->ntids, 0);
+	return collection->walk.work + collection->nkeys * WORK_KEY +
+		   fetch_work(&collection->fetch, collection->ntids + collection->nkeys, 0);
 }
 
 /* The work that a collection may have left; NO_WORK_LIMIT if unknown. */
@@ -426,6 +550,9 @@ collect_work_left(const Collection *collection)
 				   ? fetch_work(&collection->fetch, tag_walk_count(collection->tags),
 								tag_walk_blocks(collection->tags))
 				   : NO_WORK_LIMIT;
+	/* Once all keys are found, it is known what looking for them takes. */
+	if (collection->key != NULL && !collection->sized && collection->range == walk->nranges)
+		return collection->nkeys * WORK_KEY;
 	if (collect_fetches(collection) && !collection->sized)
 		return NO_WORK_LIMIT;
 	/* Behind what there was memory for, as much is taken to be left as was found. */
@@ -446,6 +573,7 @@ collect_end(Collection *collection)
 {
 	index_walk_end(&collection->walk);
 	fetch_end(&collection->fetch);
+	fetch_end(&collection->joined);
 	forget_tuples(collection);
 }
 

@@ -39,6 +39,8 @@ typedef struct Collection
 	int64 known_work;    /* of fetching these, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
+	Fetch joined;            /* rows of the other table */
+	ItemPointer joined_tids; /* what they are joined with, by the numbers of the keys */
 
 	int64 count;
 	SortEntry *sort_entries;
@@ -54,6 +56,8 @@ extern bool collect_entries(Collection *collection, int64 work_limit);
 extern bool collect_find(Collection *collection, int64 work_limit);
 extern void collect_narrow(Collection *collection, const Collection *other);
 extern void collect_use_tags(Collection *collection, const TagWalk *tags);
+extern bool collect_reserve(Collection *collection);
+extern void collect_yield(Collection *collection);
 extern bool collect_tuples(Collection *collection);
 extern bool collect_tagged(Collection *collection);
 extern void collect_sort(Collection *collection);

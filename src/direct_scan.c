@@ -268,6 +268,7 @@ direct_scan_turn(DirectScan *scan, int64 total)
 	int64 rest = Max(total - scan->request->offset, 0);
 	int64 nrows = scan->request->limit == NO_LIMIT ? rest : Min(scan->request->limit, rest);
 
+	scan->total = total;
 	if (rest - nrows >= scan->request->offset || nrows > PAGE_READER_ROWS)
 		return;
 	turned = MemoryContextAlloc(scan->context, sizeof(Request));

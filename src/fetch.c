@@ -147,22 +147,38 @@ find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id, Tu
 	return index_getnext_slot(scan, ForwardScanDirection, slot);
 }
 
-/* Looks the other table's row up that has the key of the last tuple. Returns whether there is one. */
+/* The key of the last tuple. Returns whether it has one. */
 bool
-fetch_joined(Fetch *fetch)
+fetched_key(const Fetch *fetch, BatchKey *key)
 {
-	KeyJoin *join = fetch->join;
 	bool isnull;
 	bool id_isnull;
 	Datum project_id = slot_getattr(fetch->slot, fetch->table->columns[COLUMN_PROJECT_ID], &isnull);
 	Datum id = slot_getattr(fetch->slot, fetch->table->columns[COLUMN_ID], &id_isnull);
 
+	if (isnull || id_isnull)
+		return false;
+	key->project_id = *DatumGetUUIDP(project_id);
+	key->id = *DatumGetUUIDP(id);
+	return true;
+}
+
+/* Looks the other table's row up that has the key of the last tuple. Returns whether there is one. */
+bool
+fetch_joined(Fetch *fetch)
+{
+	KeyJoin *join = fetch->join;
+	BatchKey key;
+
+	if (!fetched_key(fetch, &key))
+		return false;
 	if (join->scan == NULL)
 	{
 		join->scan = begin_key_scan(join->table, join->key, fetch->snapshot);
 		join->slot = table_slot_create(join->table->relation, NULL);
 	}
-	return !isnull && !id_isnull && find_by_key(join->scan, join->key, project_id, id, join->slot);
+	return find_by_key(join->scan, join->key, UUIDPGetDatum(&key.project_id),
+					   UUIDPGetDatum(&key.id), join->slot);
 }
 
 /* Fetches a tuple. Returns whether it is visible and it and the joined row meet the quals. */

@@ -66,6 +66,7 @@ extern void find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int
 extern IndexScanDesc begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot);
 extern bool find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id,
 						TupleTableSlot *slot);
+extern bool fetched_key(const Fetch *fetch, BatchKey *key);
 extern bool fetch_joined(Fetch *fetch);
 extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Qual **quals, int nquals);
 extern void fetch_end(Fetch *fetch);

@@ -288,7 +288,11 @@ job_counts_filter(IndexWalk *walk, DirectTable *table, DirectIndex *key, AttrNum
 	counts->project_position =
 		direct_position(walk->index, walk->table->columns[COLUMN_PROJECT_ID]);
 	counts->id_position = direct_position(walk->index, walk->table->columns[COLUMN_ID]);
-	if (walk->needs_heap || counts->project_position == 0 || counts->id_position == 0)
+	if (walk->nheap_quals > 0 || walk->needs_column || counts->project_position == 0 ||
+		counts->id_position == 0)
+		return false;
+	/* Who wants all, in an order that is not that of the projects, is told of many in one pass over their keys. */
+	if (ScanDirectionIsNoMovement(walk->direction) && !is_by_project(walk))
 		return false;
 	counts->filter.ask = ask_for_jobs;
 	counts->filter.end = end_filter;

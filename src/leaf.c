@@ -22,7 +22,7 @@
 #include "leaf.h"
 
 /* Where so many places were found on a page, the next one behind it is looked for on the page to its right. */
-#define DENSE_PLACES 8
+#define DENSE_PLACES 2
 
 struct LeafReader
 {

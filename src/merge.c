@@ -241,7 +241,8 @@ fill_range(Merge *merge, int64 work_limit)
 	IndexWalk *walk = &merge->walk;
 	KeyRange *range = &merge->ranges[merge->reading];
 	const Fetch *fetch = walk->needs_heap ? &walk->fetch : NULL;
-	int enough = range->size;
+	/* The page takes no more of a range than it still wants. */
+	int enough = Min(range->size, scan->wanted - merge->skipped - merge->found);
 
 	for (;;)
 	{

@@ -21,7 +21,6 @@
 #include "miscadmin.h"
 
 #include "estimate.h"
-#include "job_counts.h"
 #include "paths.h"
 #include "read_totals.h"
 
@@ -88,10 +87,7 @@ prepare_walk(DirectScan *scan, IndexWalk *walk, Source source, DirectIndex *inde
 			index_walk_need_column(walk, scan->columns[source][order_by]);
 		index_walk_need_column(walk, scan->columns[source][COLUMN_ID]);
 	}
-	if (needs_other_table(scan, source, for_page) &&
-		!(source == SOURCE_BATCH &&
-		  job_counts_filter(walk, scan->tables[SOURCE_JOB_COUNT], scan_key(scan, SOURCE_JOB_COUNT),
-							scan->size_class_column, scan->quals, scan->nquals)))
+	if (needs_other_table(scan, source, for_page) && !filter_by_jobs(scan, walk))
 		index_walk_join(walk, new_join(scan, source));
 }
 
@@ -224,13 +220,14 @@ add_collections(DirectScan *scan, PathSet *paths, bool keeps)
 static void
 use_tags(PathSet *paths)
 {
+	DirectScan *scan = paths->scan;
 	TagWalk *tags = paths->tags->tags;
 
 	if (!tag_walk_is_exact(tags))
 		return;
 	for (int i = 0; i < paths->nmerges; i++)
 		if (paths->merges[i].walk.table->source == SOURCE_BATCH)
-			index_walk_use_tags(&paths->merges[i].walk, tags);
+			walk_use_tags(scan, &paths->merges[i].walk, tags);
 	for (int i = 0; i < paths->ncollections; i++)
 		if (paths->collections[i].walk.table->source == SOURCE_BATCH)
 			collect_use_tags(&paths->collections[i], tags);
@@ -612,6 +609,22 @@ advance_merge(PathSet *paths, Merge *merge, int64 work_limit)
 		   merge_advance(merge, end);
 }
 
+/*
+ * Makes room for what a collection keeps that now runs to its end, as it has the least work
+ * left: if need be, at the cost of the others that fetch. Returns false if that is not enough.
+ */
+static bool
+make_room_to_finish(PathSet *paths, Collection *collection)
+{
+	if (collect_reserve(collection))
+		return true;
+	for (int i = 0; i < paths->ncollections; i++)
+		if (&paths->collections[i] != collection && collect_fetches(&paths->collections[i]))
+			collect_yield(&paths->collections[i]);
+	collection->gave_up = !collect_reserve(collection);
+	return !collection->gave_up;
+}
+
 /* Goes on with a collection; returns whether it has all. */
 static bool
 advance_collection(PathSet *paths, Collection *collection, int64 work_limit)
@@ -623,11 +636,10 @@ advance_collection(PathSet *paths, Collection *collection, int64 work_limit)
 	if (!takes_part(paths, &collection->walk) || collection->gave_up ||
 		(!finishes && is_too_early(&collection->walk, share)))
 		return false;
+	if (finishes)
+		share = turn_end(paths, collection, collection->walk.work, left, work_limit);
 	if (!collect_fetches(collection))
-		return collect_entries(
-			collection, finishes
-							? turn_end(paths, collection, collection->walk.work, left, work_limit)
-							: share);
+		return collect_entries(collection, share);
 	do
 	{
 		if (!collection->sized)
@@ -640,7 +652,7 @@ advance_collection(PathSet *paths, Collection *collection, int64 work_limit)
 			finishes =
 				is_time_to_finish(paths, collection, collect_work_left(collection), work_limit);
 		}
-		if (finishes && collect_tuples(collection))
+		if (finishes && make_room_to_finish(paths, collection) && collect_tuples(collection))
 			return true;
 	} while (finishes && !collection->gave_up);
 	return false;

@@ -38,6 +38,32 @@ new_join(DirectScan *scan, Source source)
 	return join;
 }
 
+/* Lets a walk tell the number of jobs by its entries alone. Returns whether it can. */
+bool
+filter_by_jobs(DirectScan *scan, IndexWalk *walk)
+{
+	return walk->table->source == SOURCE_BATCH &&
+		   job_counts_filter(walk, scan->tables[SOURCE_JOB_COUNT], scan_key(scan, SOURCE_JOB_COUNT),
+							 scan->size_class_column, scan->quals, scan->nquals);
+}
+
+/*
+ * From here on, a walk checks the tag by a tuple's place. If a tuple is then fetched only for
+ * the number of its jobs, the entry is enough for that, too.
+ */
+void
+walk_use_tags(DirectScan *scan, IndexWalk *walk, const TagWalk *tags)
+{
+	index_walk_use_tags(walk, tags);
+	if (walk->fetch.join == NULL || walk->nheap_quals > 0 || walk->needs_column)
+		return;
+	walk->needs_heap = !filter_by_jobs(scan, walk);
+	if (walk->needs_heap)
+		return;
+	fetch_end(&walk->fetch);
+	walk->fetch.join = NULL;
+}
+
 int
 compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b)
 {

@@ -77,6 +77,8 @@ compare_ids(const DirectScan *scan, const pg_uuid_t *a, const pg_uuid_t *b)
 
 extern DirectIndex *scan_key(DirectScan *scan, Source source);
 extern KeyJoin *new_join(DirectScan *scan, Source source);
+extern bool filter_by_jobs(DirectScan *scan, IndexWalk *walk);
+extern void walk_use_tags(DirectScan *scan, IndexWalk *walk, const TagWalk *tags);
 extern int compare_keys(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern int compare_sort_entries(DirectScan *scan, const SortEntry *a, const SortEntry *b);
 extern bool is_behind(DirectScan *scan, const SortEntry *match);

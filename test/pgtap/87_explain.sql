@@ -60,7 +60,7 @@ select is(pg_temp.explained(request), expected, request)
     ('min_jobs => 1, "limit" => 3', 'index; merge of batch_created_at_idx; total: index'),
     ('project_id => array[pg_temp.p(3)]', 'index; collection of batch_listing_idx; total: page'),
     ('project_id => array[pg_temp.p(1)]', 'index; merge of batch_listing_idx; total: batch_total'),
-    ('project_id => array[pg_temp.p(3), pg_temp.p(5), pg_temp.p(7)]', 'index; collection of 3 key ranges of batch_listing_idx; total: page'),
+    ('project_id => array[pg_temp.p(3), pg_temp.p(5), pg_temp.p(7)]', 'index; merge of 3 key ranges of batch_listing_idx; total: batch_total'),
     ('"limit" => null', 'index; collection of batch_created_at_idx; total: page'),
     ('id__starts_with => ''x''', 'index; total: page'),
     ('"offset" => 5000', 'index; collection of batch_created_at_idx; total: page')) t (request, expected);
