@@ -360,7 +360,7 @@ collect_find(Collection *collection, int64 work_limit)
 static bool
 has_found_all(const Collection *collection)
 {
-	return collection->sized && !collection->partial &&
+	return !collection->gave_up && collection->sized && !collection->partial &&
 		   collection->range == collection->walk.nranges;
 }
 
@@ -458,12 +458,28 @@ forget_tuples(Collection *collection)
 	collection->keys_size = 0;
 }
 
-/* Gives up, and leaves its memory to another collection. */
+static void
+forget_matches(Collection *collection)
+{
+	while (collection->nsort_entries > 0)
+		free_key(collection->scan, &collection->sort_entries[--collection->nsort_entries]);
+	if (collection->sort_entries != NULL)
+		pfree(collection->sort_entries);
+	collection->sort_entries = NULL;
+	collection->sort_entries_size = 0;
+	collection->full = false;
+}
+
+/* Gives up, if it has memory that it can leave to another collection. */
 void
 collect_yield(Collection *collection)
 {
+	if (collection->tids == NULL && collection->keys == NULL && collection->sort_entries == NULL)
+		return;
 	collection->gave_up = true;
+	collection->sized = false;
 	forget_tuples(collection);
+	forget_matches(collection);
 }
 
 /* From here on, the tag is checked by a tuple's place. */
@@ -479,6 +495,7 @@ collect_use_tags(Collection *collection, const TagWalk *tags)
 	if (fetches && !walk->needs_heap && !collection->partial)
 	{
 		/* Nothing has to be fetched any more: it starts again, reading the index only. */
+		collection->fetch.join = NULL;
 		collection->range = 0;
 		collection->started = false;
 		walk->work = 0;
@@ -545,6 +562,8 @@ collect_work_left(const Collection *collection)
 	const IndexWalk *walk = &collection->walk;
 	int64 left;
 
+	if (collection->gave_up)
+		return NO_WORK_LIMIT;
 	if (collection->tags != NULL)
 		return tag_walk_has_found(collection->tags)
 				   ? fetch_work(&collection->fetch, tag_walk_count(collection->tags),
@@ -582,9 +601,5 @@ void
 collect_drop(Collection *collection)
 {
 	collect_end(collection);
-	while (collection->nsort_entries > 0)
-		free_key(collection->scan, &collection->sort_entries[--collection->nsort_entries]);
-	if (collection->sort_entries != NULL)
-		pfree(collection->sort_entries);
-	collection->sort_entries = NULL;
+	forget_matches(collection);
 }

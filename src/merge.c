@@ -244,6 +244,7 @@ fill_range(Merge *merge, int64 work_limit)
 	/* The page takes no more of a range than it still wants. */
 	int enough = Min(range->size, scan->wanted - merge->skipped - merge->found);
 
+	Assert(enough > 0);
 	for (;;)
 	{
 		SortEntry match;

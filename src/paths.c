@@ -532,11 +532,12 @@ drop_collections(PathSet *paths)
 		if (!paths->merges[i].gave_up)
 			least = Min(least, index_walk_whole_work(&paths->merges[i].walk));
 	for (int i = 0; i < paths->ncollections; i++)
-		least =
-			Min(least, collect_is_known(&paths->collections[i]) ? paths->collections[i].known_work
-					   : paths->collections[i].key == NULL
-						   ? index_walk_whole_work(&paths->collections[i].walk)
-						   : NO_WORK_LIMIT);
+		if (!paths->collections[i].gave_up)
+			least = Min(least, collect_is_known(&paths->collections[i])
+								   ? paths->collections[i].known_work
+							   : paths->collections[i].key == NULL
+								   ? index_walk_whole_work(&paths->collections[i].walk)
+								   : NO_WORK_LIMIT);
 	for (int i = 0; i < paths->ncollections; i++)
 	{
 		Collection *collection = &paths->collections[i];
