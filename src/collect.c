@@ -16,6 +16,8 @@
 /* How many tuples are fetched before the rows of the other table that they are joined with. */
 #define LEAST_FETCH_BLOCK 256
 #define MOST_FETCH_BLOCK 65536
+/* What a match's copied key takes: a uuid does, and a text as far as can be known beforehand. */
+#define COPIED_KEY_SIZE 32
 
 /* Sorts the matches, and drops those behind the page. */
 void
@@ -183,11 +185,14 @@ fetch_tids(Collection *collection, ItemPointer tids, int64 ntids)
 	return !collection->gave_up;
 }
 
-/* How many tuples to fetch at once: the more, the more of their keys are on one page of the index. */
+/*
+ * How many tuples to fetch at once: the more, the more of their keys are on one page of the
+ * index. The matches kept meanwhile need memory, too.
+ */
 static int64
 fetch_block(const Collection *collection)
 {
-	int64 room = budget_left(collection->scan->context) / 2 / sizeof(BatchKey);
+	int64 room = budget_left(collection->scan->context) / 4 / sizeof(BatchKey);
 
 	return Max(Min(room, MOST_FETCH_BLOCK), LEAST_FETCH_BLOCK);
 }
@@ -255,12 +260,14 @@ collect_entries(Collection *collection, int64 work_limit)
 	return result == WALK_END && fetch_found(collection);
 }
 
-/* The work of fetching so many tuples in the order of their places. */
+/* The work of fetching so many tuples in the order of their places. What is kept of those that are joined is fetched again. */
 int64
-fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks)
+fetch_work(const Collection *collection, int64 ntuples, int64 nblocks)
 {
-	int64 each = WORK_TUPLE + (fetch->join != NULL ? WORK_KEY + WORK_TUPLE + WORK_BLOCK : 0);
+	int64 each = WORK_TUPLE;
 
+	if (collection->fetch.join != NULL)
+		each += WORK_KEY + (collection->keeps ? 2 : 1) * (WORK_TUPLE + WORK_BLOCK);
 	return ntuples * each + nblocks * WORK_BLOCK;
 }
 
@@ -279,7 +286,7 @@ set_known_work(Collection *collection)
 	}
 	collection->sized = true;
 	collection->partial |= collection->range < collection->walk.nranges;
-	collection->known_work = fetch_work(&collection->fetch, collection->ntids, nblocks);
+	collection->known_work = fetch_work(collection, collection->ntids, nblocks);
 }
 
 /* Whether all that matches has to be fetched. */
@@ -398,6 +405,7 @@ collect_reserve(Collection *collection)
 {
 	const DirectScan *scan = collection->scan;
 	int64 size = 256;
+	int64 more;
 
 	if (!collection->keeps || scan->total < 0)
 		return true;
@@ -407,7 +415,8 @@ collect_reserve(Collection *collection)
 		if (!grow_array(collection, (void **) &collection->sort_entries,
 						&collection->sort_entries_size, sizeof(SortEntry)))
 			return false;
-	return true;
+	more = Max(Min(size, scan->total) - collection->nsort_entries, 0);
+	return scan->key_byval || fits_budget(scan->context, 0, more * COPIED_KEY_SIZE);
 }
 
 /* Fetches what was found. Returns whether that was all. */
@@ -552,7 +561,7 @@ collect_work_found(const Collection *collection)
 	if (collect_is_known(collection))
 		return collection->known_work;
 	return collection->walk.work + collection->nkeys * WORK_KEY +
-		   fetch_work(&collection->fetch, collection->ntids + collection->nkeys, 0);
+		   fetch_work(collection, collection->ntids + collection->nkeys, 0);
 }
 
 /* The work that a collection may have left; NO_WORK_LIMIT if unknown. */
@@ -566,7 +575,7 @@ collect_work_left(const Collection *collection)
 		return NO_WORK_LIMIT;
 	if (collection->tags != NULL)
 		return tag_walk_has_found(collection->tags)
-				   ? fetch_work(&collection->fetch, tag_walk_count(collection->tags),
+				   ? fetch_work(collection, tag_walk_count(collection->tags),
 								tag_walk_blocks(collection->tags))
 				   : NO_WORK_LIMIT;
 	/* Once all keys are found, it is known what looking for them takes. */

@@ -51,7 +51,7 @@ typedef struct Collection
 } Collection;
 
 extern bool collect_fetches(const Collection *collection);
-extern int64 fetch_work(const Fetch *fetch, int64 ntuples, int64 nblocks);
+extern int64 fetch_work(const Collection *collection, int64 ntuples, int64 nblocks);
 extern bool collect_entries(Collection *collection, int64 work_limit);
 extern bool collect_find(Collection *collection, int64 work_limit);
 extern void collect_narrow(Collection *collection, const Collection *other);

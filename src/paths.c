@@ -178,7 +178,7 @@ add_collection(DirectScan *scan, PathSet *paths, Source source, Qual *qual, cons
 	{
 		collection->sized = true;
 		collection->known_work = collection->walk.nranges * (int64) WORK_DESCENT +
-								 fetch_work(&collection->fetch, collection->walk.nranges,
+								 fetch_work(collection, collection->walk.nranges,
 											Min(collection->walk.nranges, scan->nblocks));
 	}
 	paths->ncollections++;
