@@ -9,7 +9,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(77);
+select plan(80);
 
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
 
@@ -172,6 +172,46 @@ set local work_mem = '64kB';
 select is((select string_agg(d, e'\n') from unnest(array['auto', 'sql']) engine, unnest(array['', 'ann']) who,
              lateral pg_temp.differing(engine, who, '', 'true', '{jobs_count}', '{10 1000,100 2000,null 0}') d), null, 'when memory is short too');
 reset work_mem;
+
+-- A deep page in an order that no index has. The path that runs to its end has not found all at once, and needs the memory of
+-- another one that has.
+savepoint s;
+truncate batches.batch cascade;
+set local session_replication_role = replica;
+insert into batches.batch (project_id, id, device_type, user_id, priority)
+select pg_temp.p(n % 7), md5('deep' || n)::uuid, 'DEEP', case when n * 7919 % 20 < 11 then 'half' else 'other' end, n * 31 % 1009 from generate_series(1, 30000) n;
+insert into batches.batch_job_count (project_id, batch_id, jobs_count, done_jobs, size_class)
+select project_id, id, n, n, n from batches.batch, lateral (select get_byte(uuid_send(id), 3) % 30) j (n) where device_type = 'DEEP';
+set local session_replication_role = origin;
+insert into batches.project_member select pg_temp.p(n), 'all' from generate_series(0, 6) n;
+analyze batches.batch, batches.batch_job_count, batches.project_member;
+set local batches.user_id = 'all';
+create table pg_temp.deep as
+  select id, row_number() over (order by priority desc, id desc) as place, count(*) over () as total
+    from batches.batch b join batches.batch_job_count c on c.project_id = b.project_id and c.batch_id = b.id where user_id = 'half' and c.jobs_count >= 8;
+select total, total - 1400 as "offset" from pg_temp.deep limit 1 \gset deep_
+select cmp_ok(:deep_offset, '>=', 10000, 'the page is deep');
+create function pg_temp.deep_page(memory int, "offset" bigint) returns text language plpgsql as $$
+declare
+  page json;
+begin
+  perform set_config('work_mem', memory || 'kB', true);
+  page := batches.get_all_batches(user_id => '{half}', min_jobs => 8, order_by => 'priority', "offset" => "offset");
+  return concat_ws(' ', page #>> '{pagination,total}', (select md5(string_agg(d ->> 'id', ' ' order by o)) from json_array_elements(page -> 'data') with ordinality u (d, o)));
+end $$;
+select results_eq(format($$select memory, pg_temp.deep_page(memory, %s) from generate_series(448, 672, 32) memory$$, :deep_offset),
+                  format($$select memory, (select concat_ws(' ', max(total), md5(string_agg(id::text, ' ' order by place))) from pg_temp.deep where place - %s between 1 and 100)
+                             from generate_series(448, 672, 32) memory$$, :deep_offset),
+                  'is right with any memory');
+create function pg_temp.outcomes(memory int, "offset" bigint) returns text language plpgsql as $$
+begin
+  perform set_config('work_mem', memory || 'kB', true);
+  return (select string_agg(distinct p ->> 'outcome', ', ')
+            from batches.explain_batches(user_id => '{half}', min_jobs => 8, order_by => 'priority', "offset" => "offset") e, jsonb_array_elements(e.detail -> 'paths') p
+           where p ->> 'for' = 'page');
+end $$;
+select ok(bool_or(pg_temp.outcomes(memory, :deep_offset) ~ 'out of memory.*won'), 'though some paths run out of it') from generate_series(448, 672, 32) memory;
+rollback to s;
 
 --
 -- What was written in this transaction, and what was not after all
