@@ -260,14 +260,17 @@ collect_entries(Collection *collection, int64 work_limit)
 	return result == WALK_END && fetch_found(collection);
 }
 
-/* The work of fetching so many tuples in the order of their places. What is kept of those that are joined is fetched again. */
+/*
+ * The work of fetching so many tuples in the order of their places. What is kept of those that
+ * are joined is fetched again, from pages that were read just before.
+ */
 int64
 fetch_work(const Collection *collection, int64 ntuples, int64 nblocks)
 {
 	int64 each = WORK_TUPLE;
 
 	if (collection->fetch.join != NULL)
-		each += WORK_KEY + (collection->keeps ? 2 : 1) * (WORK_TUPLE + WORK_BLOCK);
+		each += WORK_KEY + WORK_TUPLE + WORK_BLOCK + (collection->keeps ? WORK_TUPLE : 0);
 	return ntuples * each + nblocks * WORK_BLOCK;
 }
 
