@@ -29,6 +29,7 @@ OBJS = \
 	src/merge.o \
 	src/module.o \
 	src/parameter.o \
+	src/partition.o \
 	src/paths.o \
 	src/plan.o \
 	src/qual.o \
@@ -54,7 +55,7 @@ PGFILEDESC = "batches - lists the batches of a quantum cloud"
 
 REGRESS = install document errors explain standins
 REGRESS_OPTS = --encoding=UTF8 --no-locale
-ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty snapshots
+ISOLATION = opposite_orders concurrent_jobs locks totals repair serializable serializable_empty serializable_partitions snapshots
 ISOLATION_OPTS = --inputdir=test
 # With TAP_TESTS=1, installcheck runs these, too. They start servers of their own, so
 # not as root, and take minutes.

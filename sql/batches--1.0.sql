@@ -145,15 +145,18 @@ create function @extschema@.complete_tables(distributed boolean) returns void
   set search_path = pg_catalog, pg_temp
   as $complete_tables$
 declare
+  in_parts constant boolean := (select c.relkind = 'p' from pg_class c where c.oid = '@extschema@.batch'::regclass);
   name text;
 begin
-  if distributed then
+  -- The keys come last. While the table is small all its indexes cost the same, and
+  -- of these the planner takes the newest; a foreign key keeps such a plan for as
+  -- long as a bulk load lasts.
+  if distributed or in_parts then
     create index batch_id_idx on @extschema@.batch (id);
   else
-    -- The keys come last. While the table is small all its indexes cost the same, and
-    -- of these the planner takes the newest; a foreign key keeps such a plan for as
-    -- long as a bulk load lasts.
     alter table @extschema@.batch add unique (id);
+  end if;
+  if not distributed then
     alter table @extschema@.batch add primary key (project_id, id);
 
     -- A user sees what belongs to the user's projects. The projects are an array
@@ -169,31 +172,60 @@ begin
            where m.user_id = (select @extschema@.current_user_id()))))', name);
     end loop;
   end if;
-  alter table @extschema@.job add foreign key (project_id, batch_id)
-    references @extschema@.batch (project_id, id) on delete cascade;
+  if not in_parts then
+    alter table @extschema@.job add foreign key (project_id, batch_id)
+      references @extschema@.batch (project_id, id) on delete cascade;
+  end if;
 end
 $complete_tables$;
 comment on function @extschema@.complete_tables(boolean) is
-  'Makes what tables have at the end: keys, and policies unless Citus has distributed the tables. Then the id of a batch has an index, but is no key.';
+  'Makes what tables have at the end: keys, and policies unless Citus has distributed the tables. Then, and with partitions, the id of a batch has an index, but is no key.';
 
-create function @extschema@.create_tables() returns void
+create function @extschema@.keep_project() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+  as $keep_project$
+begin
+  raise exception 'batch % cannot go from project % to %', old.id, old.project_id, new.project_id
+    using errcode = 'feature_not_supported', table = tg_table_name, schema = tg_table_schema, column = 'project_id',
+          hint = 'Tables with partitions have a batch where its project is. Insert it into the other project, then its jobs, and delete it here.';
+end
+$keep_project$;
+comment on function @extschema@.keep_project() is
+  'The trigger of tables with partitions that a change of a batch''s project fires: an error.';
+
+create function @extschema@.create_tables(partitions integer default null) returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $create_tables$
 declare
   wanted constant text[] := array['batch', 'batch_job_count', 'batch_total', 'job', 'project_member'];
   derived constant text[] := array['batch_job_count', 'batch_total'];
+  partitioned constant text[] := array['batch', 'job', 'batch_job_count'];
+  by_project constant text := case when partitions is not null then 'partition by hash (project_id)' else '' end;
+  half_full constant text := 'with (fillfactor = 50)';
   name text;
+  partition text;
+  command text;
   present text[];
 begin
+  if partitions not between 2 and 256 then
+    raise exception 'partitions is %', partitions
+      using errcode = 'invalid_parameter_value', hint = 'It is 2 to 256, or null for tables without partitions.';
+  end if;
   -- Two first calls at once: the second waits, then finds the tables.
-  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform pg_advisory_xact_lock('@extschema@.create_tables'::regproc::oid::bigint);
 
   select coalesce(array_agg(c.relname::text order by c.relname), '{}') into present
     from pg_class c
    where c.relnamespace = '@extschema@'::regnamespace and c.relname = any (wanted)
      and c.relkind in ('r', 'p', 'v', 'm', 'f');
   if present = wanted then
+    if partitions <> (select count(*) from pg_inherits where inhparent = '@extschema@.batch'::regclass) then
+      raise exception 'the tables exist, and "batch" does not have % partitions', partitions
+        using errcode = 'object_not_in_prerequisite_state',
+              hint = 'Tables are made with partitions, or without: create others, and copy the rows.';
+    end if;
     return;
   elsif present <> '{}' then
     raise exception 'only some of the tables of "batches" exist: %', array_to_string(present, ', ')
@@ -201,6 +233,7 @@ begin
             hint = 'Restore the missing tables, or drop these too and call batches.create_tables() again.';
   end if;
 
+  execute $batch$
   create table @extschema@.batch (
     project_id uuid not null,
     id uuid not null default gen_random_uuid(),
@@ -219,7 +252,8 @@ begin
     start_datetime timestamptz,
     end_datetime timestamptz,
     queue_priority @extschema@.queue_priority not null default 'MEDIUM'
-  );
+  ) $batch$ || by_project;
+
   -- The listing of projects: newest first, with what else filters or orders it, so that
   -- rows that do not match are passed over, and all are sorted, without fetching them.
   create index batch_listing_idx on @extschema@.batch (project_id, created_at, id)
@@ -234,6 +268,7 @@ begin
   -- Retries. Without included columns, all the batches that are none take a byte each.
   create index batch_parent_id_idx on @extschema@.batch (parent_id);
 
+  execute $job$
   create table @extschema@.job (
     project_id uuid not null,
     batch_id uuid not null,
@@ -242,7 +277,7 @@ begin
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     primary key (project_id, batch_id, id)
-  );
+  ) $job$ || by_project;
 
   create table @extschema@.project_member (
     project_id uuid not null,
@@ -252,6 +287,7 @@ begin
 
   -- Half of each page is free: an update of every row finds room beside it, and no index
   -- gets a new entry but for a new size class.
+  execute $counts$
   create table @extschema@.batch_job_count (
     project_id uuid not null,
     batch_id uuid not null,
@@ -264,8 +300,7 @@ begin
     canceling_jobs integer not null default 0,
     size_class smallint not null default 0,
     primary key (project_id, batch_id) include (size_class)
-  )
-  with (fillfactor = 50);
+  ) $counts$ || case when partitions is null then half_full else by_project end;
   create index batch_job_count_size_class_idx on @extschema@.batch_job_count (size_class, batch_id) include (project_id);
 
   -- Several rows may have the same project and device: their sum counts.
@@ -310,6 +345,35 @@ begin
 
   perform @extschema@.complete_tables(false);
 
+  if partitions is not null then
+    foreach name in array partitioned loop
+      for i in 0 .. partitions - 1 loop
+        partition := name || '_' || i;
+        execute format('create table @extschema@.%I partition of @extschema@.%I for values with (modulus %s, remainder %s) %s',
+                       partition, name, partitions, i, case name when 'batch_job_count' then half_full end);
+        -- A right on all tables of the schema is one on these, too. Policies are those of the whole table: here, none
+        -- lets anybody see a row.
+        execute format('alter table @extschema@.%I enable row level security', partition);
+        -- A statement on a partition, as a restore has them, counts as one on the whole. Of TRUNCATE nobody can tell.
+        for command in
+          select replace(pg_get_triggerdef(t.oid), format(' ON @extschema@.%I ', name), format(' ON @extschema@.%I ', partition))
+            from pg_trigger t
+           where t.tgrelid = format('@extschema@.%I', name)::regclass and not t.tgisinternal
+             and (t.tgnewtable is not null or t.tgoldtable is not null) loop
+          execute command;
+        end loop;
+      end loop;
+    end loop;
+    -- The jobs of a partition are those of the batches of one. Each row of a key to the whole table would be looked for
+    -- with locks on all partitions. A batch that went to another one would leave its jobs, and they would be deleted.
+    for i in 0 .. partitions - 1 loop
+      execute format('alter table @extschema@.%I add foreign key (project_id, batch_id)
+        references @extschema@.%I (project_id, id) on delete cascade', 'job_' || i, 'batch_' || i);
+    end loop;
+    create trigger keep_project before update on @extschema@.batch
+      for each row when (old.project_id <> new.project_id) execute function @extschema@.keep_project();
+  end if;
+
   comment on trigger count_inserted_batches on @extschema@.batch is 'Tables of version 1.0';
   comment on table @extschema@.batch is 'Batches: jobs that run together on one device.';
   comment on column @extschema@.batch.start_datetime is 'When processing started; null before.';
@@ -324,8 +388,8 @@ begin
   comment on column @extschema@.batch_total.n is 'How many batches, n[status][open][queue_priority]: subscripts in the order of the enumerations, open is 1 for false and 2 for true; null is 0. Rows of the same project and device add up.';
 end
 $create_tables$;
-comment on function @extschema@.create_tables() is
-  'Creates the tables batch, job and project_member, and the derived batch_job_count and batch_total, with their indexes, triggers and policies, owned by the caller. Does nothing when they exist; an error when only some do.';
+comment on function @extschema@.create_tables(integer) is
+  'Creates the tables batch, job and project_member, and the derived batch_job_count and batch_total, with their indexes, triggers and policies, owned by the caller. With a number of partitions, 2 to 256, batch, job and batch_job_count have so many, by hash of project_id, and the id of a batch is unique within its project alone. Does nothing when the tables exist; an error 55000 when only some do, or with another number of partitions than is asked for; 22023 for a number out of range.';
 
 --
 -- Tables of an older version. Which one they are of is said by the comment on a trigger.
@@ -353,7 +417,7 @@ begin
     raise exception 'the tables of "batches" belong to role "%"', owner
       using errcode = 'insufficient_privilege', hint = format('First: SET ROLE %I.', owner);
   end if;
-  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform pg_advisory_xact_lock('@extschema@.create_tables'::regproc::oid::bigint);
   select substring(obj_description(t.oid, 'pg_trigger') from 'Tables of version (.*)') into present
     from pg_trigger t
    where t.tgrelid = to_regclass('@extschema@.batch') and t.tgname = 'count_inserted_batches';
@@ -925,7 +989,7 @@ declare
   part record;
   name regclass;
 begin
-  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform pg_advisory_xact_lock('@extschema@.create_tables'::regproc::oid::bigint);
   perform @extschema@.check_coordinator();
   if distributed @> tables then
     perform @extschema@.mark_shards();
@@ -996,7 +1060,7 @@ declare
   name regclass;
   statement text;
 begin
-  perform pg_advisory_xact_lock('@extschema@.create_tables()'::regprocedure::oid::bigint);
+  perform pg_advisory_xact_lock('@extschema@.create_tables'::regproc::oid::bigint);
   perform @extschema@.check_coordinator();
   if distributed = '{}' then
     return;

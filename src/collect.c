@@ -71,7 +71,7 @@ make_room_for_match(Collection *collection)
 }
 
 static void
-keep_match(Collection *collection, bool fetched, ItemPointer tid)
+keep_match(Collection *collection, bool fetched, RowPlace place)
 {
 	DirectScan *scan = collection->scan;
 	bool isnull;
@@ -100,7 +100,7 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 	if ((to_last == 0 && compare_ids(scan, DatumGetUUIDP(id), &last->id) >= 0) ||
 		(to_after == 0 && compare_ids(scan, DatumGetUUIDP(id), &scan->after.id) <= 0))
 		return;
-	set_sort_place(&match, id, tid);
+	set_sort_place(&match, id, place);
 	if (!make_room_for_match(collection))
 	{
 		collection->gave_up = true;
@@ -111,40 +111,40 @@ keep_match(Collection *collection, bool fetched, ItemPointer tid)
 }
 
 static void
-take_match(Collection *collection, bool fetched, ItemPointer tid)
+take_match(Collection *collection, bool fetched, RowPlace place)
 {
 	collection->count++;
 	if (collection->keeps)
-		keep_match(collection, fetched, tid);
+		keep_match(collection, fetched, place);
 }
 
 /* Takes the tuple that is in the slot. */
 static void
-take_tuple(Collection *collection, ItemPointer tid)
+take_tuple(Collection *collection, RowPlace place)
 {
 	if (collection->tags == NULL)
 		pgstat_count_heap_fetch(collection->walk.index->relation);
-	take_match(collection, true, tid);
+	take_match(collection, true, place);
 }
 
 /* A KeyCallback: one of the versions that the other table's row of a tuple has had */
 static void
-take_joined(const BatchKey *key, const ItemPointerData *tid, void *arg)
+take_joined(const BatchKey *key, RowPlace place, void *arg)
 {
 	Collection *collection = arg;
 	KeyJoin *join = collection->fetch.join;
 	Fetch *joined = &collection->joined;
 
-	if (collection->gave_up || !fetch_tuple(joined, tid) ||
-		!quals_hold(join->quals, join->nquals, join->table->source, joined->slot,
+	if (collection->gave_up || !fetch_tuple(joined, place) ||
+		!quals_hold(join->quals, join->nquals, joined->table->source, joined->slot,
 					joined->check_context))
 		return;
-	join->slot = joined->slot;
+	join->rows.slot = joined->slot;
 	/* Other tuples were fetched since. */
 	if (collection->keeps &&
-		!fetch_tuple(&collection->fetch, &collection->joined_tids[key->number]))
+		!fetch_tuple(&collection->fetch, collection->joined_places[key->number]))
 		elog(ERROR, "a tuple of a batch is gone");
-	take_tuple(collection, &collection->joined_tids[key->number]);
+	take_tuple(collection, collection->joined_places[key->number]);
 }
 
 /*
@@ -152,35 +152,36 @@ take_joined(const BatchKey *key, const ItemPointerData *tid, void *arg)
  * them at once, in the order of their keys. Returns whether to go on.
  */
 static bool
-fetch_tids(Collection *collection, ItemPointer tids, int64 ntids)
+fetch_places(Collection *collection, RowPlace *places, int64 nplaces)
 {
 	Fetch *fetch = &collection->fetch;
 	BatchKey *keys = NULL;
 	int64 nkeys = 0;
 
 	if (fetch->join != NULL)
-		keys = palloc(sizeof(BatchKey) * ntids);
-	for (int64 i = 0; i < ntids && !collection->gave_up; i++)
+		keys = palloc(sizeof(BatchKey) * nplaces);
+	for (int64 i = 0; i < nplaces && !collection->gave_up; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!fetch_tuple(fetch, &tids[i]) ||
+		if (!fetch_tuple(fetch, places[i]) ||
 			!quals_hold(collection->quals, collection->nquals, fetch->table->source, fetch->slot,
 						fetch->check_context))
 			continue;
 		if (fetch->join == NULL)
-			take_tuple(collection, &tids[i]);
+			take_tuple(collection, places[i]);
 		else if (fetched_key(fetch, &keys[nkeys]))
 		{
 			keys[nkeys].number = nkeys;
-			tids[nkeys++] = tids[i];
+			places[nkeys++] = places[i];
 		}
 	}
 	if (fetch->join == NULL)
 		return !collection->gave_up;
-	collection->joined_tids = tids;
+	collection->joined_places = places;
 	if (collection->joined.table == NULL)
-		fetch_init(&collection->joined, fetch->join->table, NULL, fetch->snapshot);
-	find_keys(fetch->join->key, fetch->snapshot, keys, nkeys, take_joined, collection);
+		fetch_init(&collection->joined, fetch->join->rows.table, NULL, fetch->snapshot);
+	find_keys(fetch->join->rows.table, fetch->join->rows.key, fetch->snapshot, keys, nkeys,
+			  take_joined, collection);
 	pfree(keys);
 	return !collection->gave_up;
 }
@@ -203,11 +204,11 @@ fetch_found(Collection *collection)
 {
 	int64 block = fetch_block(collection);
 
-	sort_tids(collection->tids, collection->ntids);
-	for (int64 i = 0; i < collection->ntids; i += block)
-		if (!fetch_tids(collection, collection->tids + i, Min(collection->ntids - i, block)))
+	sort_places(collection->places, collection->nplaces);
+	for (int64 i = 0; i < collection->nplaces; i += block)
+		if (!fetch_places(collection, collection->places + i, Min(collection->nplaces - i, block)))
 			return false;
-	collection->ntids = 0;
+	collection->nplaces = 0;
 	return true;
 }
 
@@ -246,13 +247,13 @@ collect_entries(Collection *collection, int64 work_limit)
 	while ((result = next_match(collection, true, work_limit)) == WALK_MATCH)
 	{
 		if (index_walk_is_visible(walk))
-			take_match(collection, false, &walk->tid);
+			take_match(collection, false, index_walk_place(walk));
 		else
 		{
-			if (!make_room(collection, tids) && !fetch_found(collection))
+			if (!make_room(collection, places) && !fetch_found(collection))
 				return false;
 			walk->work += WORK_TUPLE;
-			collection->tids[collection->ntids++] = walk->tid;
+			collection->places[collection->nplaces++] = index_walk_place(walk);
 		}
 		if (collection->gave_up)
 			return false;
@@ -280,16 +281,16 @@ set_known_work(Collection *collection)
 {
 	int64 nblocks = 0;
 
-	sort_tids(collection->tids, collection->ntids);
-	for (int64 i = 0; i < collection->ntids; i++)
+	sort_places(collection->places, collection->nplaces);
+	for (int64 i = 0; i < collection->nplaces; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		nblocks += i == 0 || ItemPointerGetBlockNumber(&collection->tids[i]) !=
-								 ItemPointerGetBlockNumber(&collection->tids[i - 1]);
+		nblocks +=
+			i == 0 || place_page(collection->places[i]) != place_page(collection->places[i - 1]);
 	}
 	collection->sized = true;
 	collection->partial |= collection->range < collection->walk.nranges;
-	collection->known_work = fetch_work(collection, collection->ntids, nblocks);
+	collection->known_work = fetch_work(collection, collection->nplaces, nblocks);
 }
 
 /* Whether all that matches has to be fetched. */
@@ -318,19 +319,19 @@ add_key(Collection *collection)
 
 /* A KeyCallback. Does not ask for memory: a key has a place for each version of its row, so there may be more places than keys. */
 static void
-add_key_tid(const BatchKey *key, const ItemPointerData *tid, void *arg)
+add_key_place(const BatchKey *key, RowPlace place, void *arg)
 {
 	Collection *collection = arg;
 
-	if (collection->ntids == collection->tids_size)
+	if (collection->nplaces == collection->places_size)
 	{
-		collection->tids_size = Max(collection->tids_size * 2, 256);
-		collection->tids =
-			collection->tids == NULL
-				? palloc(sizeof(ItemPointerData) * collection->tids_size)
-				: repalloc_huge(collection->tids, sizeof(ItemPointerData) * collection->tids_size);
+		collection->places_size = Max(collection->places_size * 2, 256);
+		collection->places =
+			collection->places == NULL
+				? palloc(sizeof(RowPlace) * collection->places_size)
+				: repalloc_huge(collection->places, sizeof(RowPlace) * collection->places_size);
 	}
-	collection->tids[collection->ntids++] = *tid;
+	collection->places[collection->nplaces++] = place;
 }
 
 /*
@@ -345,21 +346,21 @@ collect_find(Collection *collection, int64 work_limit)
 	WalkResult result = WALK_MATCH;
 
 	while (result == WALK_MATCH &&
-		   (by_key ? make_room(collection, keys) : make_room(collection, tids)))
+		   (by_key ? make_room(collection, keys) : make_room(collection, places)))
 	{
 		result = next_match(collection, !by_key, work_limit);
 		if (result == WALK_MATCH && by_key)
 			add_key(collection);
 		else if (result == WALK_MATCH)
-			collection->tids[collection->ntids++] = walk->tid;
+			collection->places[collection->nplaces++] = index_walk_place(walk);
 	}
 	if (result == WALK_PAUSED)
 		return false;
 	if (by_key && walk->work + collection->nkeys * WORK_KEY > work_limit)
 		return false;
 	if (by_key)
-		find_keys(collection->key, collection->scan->snapshot, collection->keys, collection->nkeys,
-				  add_key_tid, collection);
+		find_keys(collection->fetch.table, collection->key, collection->scan->snapshot,
+				  collection->keys, collection->nkeys, add_key_place, collection);
 	walk->work += collection->nkeys * WORK_KEY;
 	collection->nkeys = 0;
 	set_known_work(collection);
@@ -387,15 +388,15 @@ collect_narrow(Collection *collection, const Collection *other)
 
 	if (!has_found_all(other) || other->fetch.table != collection->fetch.table)
 		return;
-	for (int64 i = 0; i < collection->ntids; i++)
+	for (int64 i = 0; i < collection->nplaces; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		while (j < other->ntids && compare_tids(&other->tids[j], &collection->tids[i]) < 0)
+		while (j < other->nplaces && other->places[j] < collection->places[i])
 			j++;
-		if (j < other->ntids && compare_tids(&other->tids[j], &collection->tids[i]) == 0)
-			collection->tids[n++] = collection->tids[i];
+		if (j < other->nplaces && other->places[j] == collection->places[i])
+			collection->places[n++] = collection->places[i];
 	}
-	collection->ntids = n;
+	collection->nplaces = n;
 	set_known_work(collection);
 }
 
@@ -439,30 +440,30 @@ bool
 collect_tagged(Collection *collection)
 {
 	int64 block = fetch_block(collection);
-	ItemPointer tids = palloc(sizeof(ItemPointerData) * block);
-	int64 ntids;
+	RowPlace *places = palloc(sizeof(RowPlace) * block);
+	int64 nplaces;
 	bool goes_on;
 
 	collection->walk.work += collect_work_left(collection);
 	tag_walk_rewind(collection->tags);
 	do
 	{
-		for (ntids = 0; ntids < block && tag_walk_next(collection->tags, &tids[ntids]);)
-			ntids++;
-		goes_on = fetch_tids(collection, tids, ntids);
-	} while (goes_on && ntids == block);
-	pfree(tids);
+		for (nplaces = 0; nplaces < block && tag_walk_next(collection->tags, &places[nplaces]);)
+			nplaces++;
+		goes_on = fetch_places(collection, places, nplaces);
+	} while (goes_on && nplaces == block);
+	pfree(places);
 	return goes_on;
 }
 
 static void
 forget_tuples(Collection *collection)
 {
-	if (collection->tids != NULL)
-		pfree(collection->tids);
-	collection->tids = NULL;
-	collection->ntids = 0;
-	collection->tids_size = 0;
+	if (collection->places != NULL)
+		pfree(collection->places);
+	collection->places = NULL;
+	collection->nplaces = 0;
+	collection->places_size = 0;
 	if (collection->keys != NULL)
 		pfree(collection->keys);
 	collection->keys = NULL;
@@ -486,7 +487,7 @@ forget_matches(Collection *collection)
 void
 collect_yield(Collection *collection)
 {
-	if (collection->tids == NULL && collection->keys == NULL && collection->sort_entries == NULL)
+	if (collection->places == NULL && collection->keys == NULL && collection->sort_entries == NULL)
 		return;
 	collection->gave_up = true;
 	collection->sized = false;
@@ -515,13 +516,13 @@ collect_use_tags(Collection *collection, const TagWalk *tags)
 		forget_tuples(collection);
 		return;
 	}
-	for (int64 i = 0; i < collection->ntids; i++)
+	for (int64 i = 0; i < collection->nplaces; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (tag_walk_has(tags, &collection->tids[i]))
-			collection->tids[n++] = collection->tids[i];
+		if (tag_walk_has(tags, collection->places[i]))
+			collection->places[n++] = collection->places[i];
 	}
-	collection->ntids = n;
+	collection->nplaces = n;
 	if (has_found_all(collection))
 		set_known_work(collection);
 }
@@ -534,7 +535,7 @@ void
 collect_estimate(Collection *collection)
 {
 	const IndexWalk *walk = &collection->walk;
-	double entries = direct_entries(walk->index);
+	double entries = direct_entries(walk->table, walk->index);
 	double passed;
 
 	if (walk->list != NULL)
@@ -564,7 +565,7 @@ collect_work_found(const Collection *collection)
 	if (collect_is_known(collection))
 		return collection->known_work;
 	return collection->walk.work + collection->nkeys * WORK_KEY +
-		   fetch_work(collection, collection->ntids + collection->nkeys, 0);
+		   fetch_work(collection, collection->nplaces + collection->nkeys, 0);
 }
 
 /* The work that a collection may have left; NO_WORK_LIMIT if unknown. */

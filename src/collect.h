@@ -31,16 +31,16 @@ typedef struct Collection
 	/* If it has to fetch tuples: where they are, found before any is fetched */
 	int nquals;
 	Qual **quals;
-	ItemPointerData *tids;
-	int64 ntids;
-	int64 tids_size;
+	RowPlace *places;
+	int64 nplaces;
+	int64 places_size;
 	bool sized;   /* known_work is: they were found, or their number follows from a unique index */
 	bool partial; /* there were more than there was memory for */
 	int64 known_work;    /* of fetching these, once it is sized */
 	int64 expected_work; /* of walking; 0: not asked for */
 	Fetch fetch;
 	Fetch joined;            /* rows of the other table */
-	ItemPointer joined_tids; /* what they are joined with, by the numbers of the keys */
+	RowPlace *joined_places; /* what they are joined with, by the numbers of the keys */
 
 	int64 count;
 	SortEntry *sort_entries;

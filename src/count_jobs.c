@@ -475,9 +475,9 @@ apply_changes(JobCountTable *table, Relation job, Tuplestorestate *old_rows,
  * transaction has its lock on the jobs.
  */
 static void
-clear_counts(JobCountTable *table)
+clear_part(JobCountTable *table)
 {
-	TableScanDesc scan = begin_table_scan(table->rows->relation, SnapshotSelf, READ_WRITE);
+	TableScanDesc scan = begin_table_scan(table->rows->part->relation, SnapshotSelf, READ_WRITE);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, table->rows->found))
 	{
@@ -506,6 +506,16 @@ clear_counts(JobCountTable *table)
 		} while (result == DERIVED_CHANGED);
 	}
 	table_endscan(scan);
+}
+
+static void
+clear_counts(JobCountTable *table)
+{
+	for (int i = 0; i < derived_nparts(table->rows); i++)
+	{
+		derived_use_part(table->rows, i);
+		clear_part(table);
+	}
 }
 
 static bool

@@ -35,7 +35,10 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -190,13 +193,9 @@ check_owner(Oid table, Oid other)
 								BATCHES_SCHEMA)));
 }
 
-/*
- * The table of batches that a table of jobs references: that of the foreign key of its
- * columns project_id and batch_id. It is not opened: TRUNCATE locks it before the jobs,
- * and this is called by who has a lock on the jobs.
- */
-Oid
-referenced_batch(Relation job)
+/* The table that the foreign key of the columns project_id and batch_id leads to, or InvalidOid. */
+static Oid
+find_referenced_table(Relation job)
 {
 	AttrNumber project_id = get_attnum(RelationGetRelid(job), "project_id");
 	AttrNumber batch_id = get_attnum(RelationGetRelid(job), "batch_id");
@@ -208,12 +207,44 @@ referenced_batch(Relation job)
 
 		if (key->nkeys == 2 && ((key->conkey[0] == project_id && key->conkey[1] == batch_id) ||
 								(key->conkey[0] == batch_id && key->conkey[1] == project_id)))
-		{
-			Oid batch = outermost_table(key->confrelid);
+			return key->confrelid;
+	}
+	return InvalidOid;
+}
 
-			check_owner(RelationGetRelid(job), batch);
-			return batch;
-		}
+/* The same for the first of a table's partitions. */
+static Oid
+find_table_of_partition(Relation job)
+{
+	PartitionDesc partitions = RelationGetPartitionDesc(job, false);
+	Relation partition;
+	Oid table;
+
+	if (partitions->nparts == 0)
+		return InvalidOid;
+	partition = table_open(partitions->oids[0], AccessShareLock);
+	table = find_referenced_table(partition);
+	table_close(partition, AccessShareLock);
+	return table;
+}
+
+/*
+ * The table of batches that a table of jobs, or each of its partitions, references. It is not
+ * opened: TRUNCATE locks it before the jobs, and this is called by who has a lock on the jobs.
+ */
+Oid
+referenced_batch(Relation job)
+{
+	Oid table = find_referenced_table(job);
+
+	if (!OidIsValid(table) && job->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		table = find_table_of_partition(job);
+	if (OidIsValid(table))
+	{
+		Oid batch = outermost_table(table);
+
+		check_owner(RelationGetRelid(job), batch);
+		return batch;
 	}
 	ereport(
 		ERROR,
@@ -269,7 +300,66 @@ open_key_index(Relation relation, const char *const *keys, int nkeys)
 					errhint("%s.create_tables() makes it: create it again.", BATCHES_SCHEMA)));
 }
 
-/* Opens a derived table, whose rows are found by some columns. */
+/* How many parts a derived table has. */
+int
+derived_nparts(const DerivedTable *table)
+{
+	return table->partitions == NULL ? 1 : table->partitions->npartitions;
+}
+
+/* Opens a part, if that was not done yet, to find and write its rows. */
+void
+derived_use_part(DerivedTable *table, int part)
+{
+	if (table->parts[part] == NULL)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(table->context);
+		DerivedPart *opened = palloc0(sizeof(DerivedPart));
+
+		opened->relation = table->partitions == NULL
+							   ? table->relation
+							   : table_open(table->partitions->oids[part], RowExclusiveLock);
+		if (opened->relation->rd_rel->relkind != RELKIND_RELATION ||
+			!has_shape_of(opened->relation, table->relation))
+			ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+							errmsg("\"%s\" is not an ordinary table with the columns of \"%s.%s\"",
+								   RelationGetRelationName(opened->relation), BATCHES_SCHEMA,
+								   RelationGetRelationName(table->relation)),
+							errhint("%s.create_tables() makes it.", BATCHES_SCHEMA)));
+		opened->index = open_key_index(opened->relation, table->keys, table->nkeys);
+		opened->result = makeNode(ResultRelInfo);
+		InitResultRelInfo(opened->result, opened->relation, 1, NULL, 0);
+		ExecOpenIndices(opened->result, false);
+		opened->found = table_slot_create(opened->relation, NULL);
+		opened->scan = begin_index_scan(opened->relation, opened->index, SnapshotSelf, table->nkeys,
+										READ_WRITE);
+		table->parts[part] = opened;
+		MemoryContextSwitchTo(previous);
+	}
+	table->part = table->parts[part];
+	table->found = table->part->found;
+}
+
+/* Opens the part that has the rows of a key. */
+static void
+use_part_of(DerivedTable *table, const Datum *values)
+{
+	int part = 0;
+
+	if (table->partitions != NULL)
+	{
+		/* By the first of the keys */
+		part = partition_of(table->partitions, values[0]);
+		if (part < 0)
+			ereport(ERROR, (errcode(ERRCODE_CHECK_VIOLATION),
+							errmsg("no partition of table \"%s\" has project %s",
+								   RelationGetRelationName(table->relation),
+								   DatumGetCString(DirectFunctionCall1(uuid_out, values[0])))));
+	}
+	derived_use_part(table, part);
+}
+
+/* Opens a derived table, whose rows are found by some columns: the project first, if it is partitioned by that. */
 DerivedTable *
 derived_open(Oid batch, const char *name, const char *const *keys, int nkeys)
 {
@@ -278,31 +368,41 @@ derived_open(Oid batch, const char *name, const char *const *keys, int nkeys)
 	Assert(nkeys == MAX_DERIVED_KEYS);
 	table->context = CurrentMemoryContext;
 	table->relation = table_open(derived_table_of(batch, name), RowExclusiveLock);
-	if (table->relation->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("\"%s.%s\" is not an ordinary table", BATCHES_SCHEMA, name),
-						errhint("%s.create_tables() makes it.", BATCHES_SCHEMA)));
+	table->partitions = find_partitions(table->relation, keys[0], false);
+	if (table->relation->rd_rel->relkind != RELKIND_RELATION && table->partitions == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.%s\" is not an ordinary table, nor partitioned by hash of \"%s\"",
+						BATCHES_SCHEMA, name, keys[0]),
+				 errhint("%s.create_tables() makes it.", BATCHES_SCHEMA)));
 	table->nkeys = nkeys;
-	table->index = open_key_index(table->relation, keys, nkeys);
+	table->keys = keys;
 	table->estate = CreateExecutorState();
-	table->result = makeNode(ResultRelInfo);
-	InitResultRelInfo(table->result, table->relation, 1, NULL, 0);
-	ExecOpenIndices(table->result, false);
-	table->found = table_slot_create(table->relation, NULL);
+	table->parts = palloc0(sizeof(DerivedPart *) * Max(derived_nparts(table), 1));
 	table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->relation), &TTSOpsVirtual);
-	table->scan = begin_index_scan(table->relation, table->index, SnapshotSelf, nkeys, READ_WRITE);
+	if (table->partitions == NULL)
+		derived_use_part(table, 0);
 	return table;
 }
 
 void
 derived_close(DerivedTable *table)
 {
-	index_endscan(table->scan);
-	ExecDropSingleTupleTableSlot(table->found);
+	for (int i = 0; i < derived_nparts(table); i++)
+	{
+		DerivedPart *part = table->parts[i];
+
+		if (part == NULL)
+			continue;
+		index_endscan(part->scan);
+		ExecDropSingleTupleTableSlot(part->found);
+		ExecCloseIndices(part->result);
+		index_close(part->index, NoLock);
+		if (table->partitions != NULL)
+			table_close(part->relation, NoLock);
+	}
 	ExecDropSingleTupleTableSlot(table->row);
-	ExecCloseIndices(table->result);
 	FreeExecutorState(table->estate);
-	index_close(table->index, NoLock);
 	table_close(table->relation, NoLock);
 	pfree(table);
 }
@@ -329,7 +429,8 @@ static bool
 may_change(DerivedTable *table)
 {
 	return !IsolationUsesXactSnapshot() ||
-		   table_tuple_satisfies_snapshot(table->relation, table->found, GetTransactionSnapshot());
+		   table_tuple_satisfies_snapshot(table->part->relation, table->found,
+										  GetTransactionSnapshot());
 }
 
 /*
@@ -342,10 +443,10 @@ derived_take(DerivedTable *table)
 {
 	ItemPointerData tid = table->found->tts_tid;
 
-	if (!is_free(table) || !may_change(table) || !try_lock_tuple(table->relation, &tid))
+	if (!is_free(table) || !may_change(table) || !try_lock_tuple(table->part->relation, &tid))
 		return false;
 	/* It may have been changed before it was locked. */
-	if (table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found) &&
+	if (table_tuple_fetch_row_version(table->part->relation, &tid, SnapshotSelf, table->found) &&
 		is_free(table))
 		return true;
 	derived_release(table, &tid);
@@ -358,7 +459,7 @@ derived_release(DerivedTable *table, const ItemPointerData *tid)
 {
 	ItemPointerData taken = *tid;
 
-	UnlockTuple(table->relation, &taken, ExclusiveLock);
+	UnlockTuple(table->part->relation, &taken, ExclusiveLock);
 }
 
 static void
@@ -384,16 +485,17 @@ seek(DerivedTable *table, IndexScanDesc scan, const Datum *values, const bool *i
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		Oid type = table->index->rd_opcintype[i];
-		Oid equals =
-			get_opfamily_member(table->index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+		Oid type = table->part->index->rd_opcintype[i];
+		Oid equals = get_opfamily_member(table->part->index->rd_opfamily[i], type, type,
+										 BTEqualStrategyNumber);
 
 		if (isnull != NULL && isnull[i])
 			ScanKeyEntryInitialize(&keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1, InvalidStrategy,
 								   InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
 		else
 			ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, type,
-								   table->index->rd_indcollation[i], get_opcode(equals), values[i]);
+								   table->part->index->rd_indcollation[i], get_opcode(equals),
+								   values[i]);
 	}
 	index_rescan(scan, keys, table->nkeys, NULL, 0);
 }
@@ -401,11 +503,11 @@ seek(DerivedTable *table, IndexScanDesc scan, const Datum *values, const bool *i
 static uint32
 hash_key(DerivedTable *table, const Datum *values, const bool *isnull)
 {
-	uint32 hash = RelationGetRelid(table->relation);
+	uint32 hash = RelationGetRelid(table->part->relation);
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->index), i);
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->part->index), i);
 
 		if (isnull == NULL || !isnull[i])
 			hash = hash_combine(
@@ -418,8 +520,9 @@ hash_key(DerivedTable *table, const Datum *values, const bool *isnull)
 void
 derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
 {
+	use_part_of(table, values);
 	table->hash = hash_key(table, values, isnull);
-	seek(table, table->scan, values, isnull);
+	seek(table, table->part->scan, values, isnull);
 }
 
 /* Whether this transaction has written the row found. */
@@ -439,7 +542,7 @@ remember_row(DerivedTable *table)
 	WrittenRow *written = &written_rows[table->hash % N_WRITTEN_ROWS];
 
 	written->transaction = GetTopTransactionId();
-	written->table = RelationGetRelid(table->relation);
+	written->table = RelationGetRelid(table->part->relation);
 	written->tid = table->row->tts_tid;
 }
 
@@ -449,10 +552,10 @@ has_key(DerivedTable *table, const Datum *values, const bool *isnull)
 {
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->index), i);
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->part->index), i);
 		bool found_isnull;
-		Datum found =
-			slot_getattr(table->found, table->index->rd_index->indkey.values[i], &found_isnull);
+		Datum found = slot_getattr(table->found, table->part->index->rd_index->indkey.values[i],
+								   &found_isnull);
 
 		if (found_isnull != (isnull != NULL && isnull[i]) ||
 			(!found_isnull &&
@@ -476,21 +579,22 @@ derived_recall(DerivedTable *table, const Datum *values, const bool *isnull)
 	ItemPointerData tid;
 	TableScanDesc scan;
 
+	use_part_of(table, values);
 	table->hash = hash_key(table, values, isnull);
 	written = &written_rows[table->hash % N_WRITTEN_ROWS];
 	tid = written->tid;
-	if (written->table != RelationGetRelid(table->relation) ||
-		ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(table->relation))
+	if (written->table != RelationGetRelid(table->part->relation) ||
+		ItemPointerGetBlockNumber(&tid) >= RelationGetNumberOfBlocks(table->part->relation))
 		return false;
 	if (written->transaction != GetTopTransactionIdIfAny() && ++nrecalls % MOST_RECALLS == 0)
 		return false;
 	/* The place may have another row by now, after a rollback to a savepoint or TRUNCATE. */
-	if (!table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found))
+	if (!table_tuple_fetch_row_version(table->part->relation, &tid, SnapshotSelf, table->found))
 	{
-		scan = table_beginscan_tid(table->relation, SnapshotSelf);
+		scan = table_beginscan_tid(table->part->relation, SnapshotSelf);
 		table_tuple_get_latest_tid(scan, &tid);
 		table_endscan(scan);
-		if (!table_tuple_fetch_row_version(table->relation, &tid, SnapshotSelf, table->found))
+		if (!table_tuple_fetch_row_version(table->part->relation, &tid, SnapshotSelf, table->found))
 			return false;
 	}
 	return has_key(table, values, isnull);
@@ -502,7 +606,7 @@ derived_next(DerivedTable *table)
 {
 	/* What the scan allocates lives as long as it does. */
 	MemoryContext previous = MemoryContextSwitchTo(table->context);
-	bool found = index_getnext_slot(table->scan, ForwardScanDirection, table->found);
+	bool found = index_getnext_slot(table->part->scan, ForwardScanDirection, table->found);
 
 	MemoryContextSwitchTo(previous);
 	CHECK_FOR_INTERRUPTS();
@@ -536,7 +640,8 @@ derived_find_to_change(DerivedTable *table, const Datum *values)
 		return true;
 	}
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = begin_index_scan(table->relation, table->index, snapshot, table->nkeys, READ_WRITE);
+	scan = begin_index_scan(table->part->relation, table->part->index, snapshot, table->nkeys,
+							READ_WRITE);
 	seek(table, scan, values, NULL);
 	found = index_getnext_slot(scan, ForwardScanDirection, table->found);
 	if (found)
@@ -553,17 +658,17 @@ derived_find_to_change(DerivedTable *table, const Datum *values)
 static void
 insert_index_entries(DerivedTable *table, UpdatedIndexes updated)
 {
-	list_free(insert_into_indexes(table->result, table->row, table->estate, updated));
+	list_free(insert_into_indexes(table->part->result, table->row, table->estate, updated));
 	ResetPerTupleExprContext(table->estate);
 }
 
-/* Inserts the row. */
+/* Inserts the row, whose key was looked for last. */
 void
 derived_insert(DerivedTable *table)
 {
 	ExecMaterializeSlot(table->row);
-	table->row->tts_tableOid = RelationGetRelid(table->relation);
-	table_tuple_insert(table->relation, table->row, GetCurrentCommandId(true), 0, NULL);
+	table->row->tts_tableOid = RelationGetRelid(table->part->relation);
+	table_tuple_insert(table->part->relation, table->row, GetCurrentCommandId(true), 0, NULL);
 	insert_index_entries(table, ALL_INDEXES);
 	remember_row(table);
 }
@@ -582,10 +687,10 @@ conclude(DerivedTable *table, const ItemPointerData *tid, TM_Result result)
 		return DERIVED_DONE;
 	if (result == TM_SelfModified)
 		elog(ERROR, "row of table \"%s\" was changed by the same command",
-			 RelationGetRelationName(table->relation));
+			 RelationGetRelationName(table->part->relation));
 	if (IsolationUsesXactSnapshot())
 		fail_to_serialize();
-	result = table_tuple_lock(table->relation, &latest, GetActiveSnapshot(), table->found,
+	result = table_tuple_lock(table->part->relation, &latest, GetActiveSnapshot(), table->found,
 							  GetCurrentCommandId(true), LockTupleExclusive, LockWaitBlock,
 							  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	return result == TM_Ok ? DERIVED_CHANGED : DERIVED_GONE;
@@ -602,9 +707,9 @@ derived_update(DerivedTable *table, const ItemPointerData *tid)
 	UpdatedIndexes updated;
 
 	ExecMaterializeSlot(table->row);
-	table->row->tts_tableOid = RelationGetRelid(table->relation);
-	result = update_tuple(table->relation, &old, table->row, GetActiveSnapshot(), &failure, &mode,
-						  &updated);
+	table->row->tts_tableOid = RelationGetRelid(table->part->relation);
+	result = update_tuple(table->part->relation, &old, table->row, GetActiveSnapshot(), &failure,
+						  &mode, &updated);
 	if (result == TM_Ok)
 	{
 		if (updates_indexes(updated))
@@ -621,7 +726,8 @@ derived_delete(DerivedTable *table, const ItemPointerData *tid)
 	ItemPointerData old = *tid;
 	TM_FailureData failure;
 
-	return conclude(table, tid, delete_tuple(table->relation, &old, GetActiveSnapshot(), &failure));
+	return conclude(table, tid,
+					delete_tuple(table->part->relation, &old, GetActiveSnapshot(), &failure));
 }
 
 /*
@@ -658,14 +764,19 @@ derived_truncate(Oid batch)
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
-		Oid oid = derived_table_of(batch, names[i]);
-		Relation relation = table_open(oid, AccessExclusiveLock);
+		List *parts =
+			find_all_inheritors(derived_table_of(batch, names[i]), AccessExclusiveLock, NULL);
 
-		CheckTableNotInUse(relation, "TRUNCATE");
-		relations = lappend(relations, relation);
-		oids = lappend_oid(oids, oid);
-		if (RelationIsLogicallyLogged(relation))
-			logged = lappend_oid(logged, oid);
+		foreach (cell, parts)
+		{
+			Relation relation = table_open(lfirst_oid(cell), NoLock);
+
+			CheckTableNotInUse(relation, "TRUNCATE");
+			relations = lappend(relations, relation);
+			oids = lappend_oid(oids, lfirst_oid(cell));
+			if (RelationIsLogicallyLogged(relation))
+				logged = lappend_oid(logged, lfirst_oid(cell));
+		}
 	}
 	truncate_tables(relations, oids, logged);
 	foreach (cell, relations)

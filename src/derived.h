@@ -10,6 +10,8 @@
 #include "nodes/execnodes.h"
 #include "utils/tuplesort.h"
 
+#include "partition.h"
+
 #define MAX_DERIVED_KEYS 2
 
 typedef enum DerivedResult
@@ -19,19 +21,30 @@ typedef enum DerivedResult
 	DERIVED_GONE,    /* meanwhile */
 } DerivedResult;
 
-/* A derived table, open for writing. */
+/* What has the rows of a derived table, open for writing: itself, or a partition */
+typedef struct DerivedPart
+{
+	Relation relation;
+	ResultRelInfo *result;
+	Relation index;        /* by which rows are found */
+	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes */
+	TupleTableSlot *found; /* the last row found */
+} DerivedPart;
+
+/* A derived table, open for writing. The first of its keys is the project. */
 typedef struct DerivedTable
 {
 	MemoryContext context;
 	Relation relation;
 	EState *estate;
-	ResultRelInfo *result;
-	Relation index; /* by which rows are found */
 	int nkeys;
-	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes */
-	uint32 hash;           /* of this key */
-	TupleTableSlot *found; /* the last row found */
-	TupleTableSlot *row;   /* the one to be written */
+	const char *const *keys;
+	uint32 hash;            /* of the key that was looked for */
+	Partitions *partitions; /* NULL: it is not partitioned */
+	DerivedPart **parts;    /* by partition; NULL until a row of it is looked for or written */
+	DerivedPart *part;      /* the one at hand */
+	TupleTableSlot *found;  /* the last row found, of this */
+	TupleTableSlot *row;    /* the one to be written */
 } DerivedTable;
 
 extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
@@ -55,6 +68,8 @@ extern bool derived_is_ours(DerivedTable *table);
 extern bool derived_take(DerivedTable *table);
 extern void derived_release(DerivedTable *table, const ItemPointerData *tid);
 extern void derived_insert(DerivedTable *table);
+extern int derived_nparts(const DerivedTable *table);
+extern void derived_use_part(DerivedTable *table, int part);
 extern void derived_require_change(DerivedTable *table);
 extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *tid);
 extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid);

@@ -37,6 +37,8 @@
 #include "parser/parser.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
@@ -46,6 +48,7 @@
 
 #include "batches.h"
 #include "citus.h"
+#include "column.h"
 #include "direct.h"
 
 /* One for each table that create_tables() gives a policy */
@@ -61,6 +64,19 @@ typedef struct PolicyObjects
 	AttrNumber member_project_column;
 	AttrNumber member_user_column;
 } PolicyObjects;
+
+/* Which index of a partition is like one of the table */
+typedef struct IndexPartKey
+{
+	Oid index;
+	Oid partition;
+} IndexPartKey;
+
+typedef struct IndexPart
+{
+	IndexPartKey key;
+	Oid part;
+} IndexPart;
 
 /* What a policy text means, as PostgreSQL stores it. */
 typedef struct PolicyTree
@@ -187,18 +203,10 @@ direct_policy_fallback_reason(Relation relation, const char *policy)
 	return NULL;
 }
 
-/* Why a table cannot be read directly, or NULL. */
+/* Why what is in a table, or a partition, cannot be read directly, or NULL. */
 static const char *
-find_fallback_reason(Relation relation, const char *policy)
+find_heap_fallback_reason(Relation relation)
 {
-	/* An extension may check or audit reads in this hook. */
-	if (ExecutorCheckPerms_hook != NULL)
-		return "an extension checks what the executor reads";
-	if (is_distributed(RelationGetRelid(relation)))
-		return IsolationUsesXactSnapshot() ? "its rows are distributed by Citus"
-										   : "its rows are distributed by Citus; at this isolation "
-											 "level a page and its total "
-											 "may be of two moments";
 	if (relation->rd_rel->relkind != RELKIND_RELATION)
 		return "it is not an ordinary table";
 	if (relation->rd_tableam != GetHeapamTableAmRoutine())
@@ -207,6 +215,29 @@ find_fallback_reason(Relation relation, const char *policy)
 		return "other tables inherit from it";
 	if (!RelationIsPermanent(relation) && RecoveryInProgress())
 		return "it is not available during recovery";
+	return NULL;
+}
+
+/* Why a table cannot be read directly, or NULL. */
+static const char *
+find_fallback_reason(Relation relation, const char *policy)
+{
+	const char *reason;
+
+	/* An extension may check or audit reads in this hook. */
+	if (ExecutorCheckPerms_hook != NULL)
+		return "an extension checks what the executor reads";
+	if (is_distributed(RelationGetRelid(relation)))
+		return IsolationUsesXactSnapshot() ? "its rows are distributed by Citus"
+										   : "its rows are distributed by Citus; at this isolation "
+											 "level a page and its total "
+											 "may be of two moments";
+	if (relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	{
+		reason = find_heap_fallback_reason(relation);
+		if (reason != NULL)
+			return reason;
+	}
 	/* With it, a tuple may be removed between being found and being fetched. */
 	if (OldSnapshotThresholdActive())
 		return "old_snapshot_threshold is set";
@@ -256,24 +287,150 @@ entry_width(Relation index)
 	return width;
 }
 
+/* Whether two indexes are defined alike, and the second one has an entry for every tuple. */
+static bool
+is_part_of_index(Relation index, HeapTuple part)
+{
+	static const AttrNumber vectors[] = {Anum_pg_index_indcollation, Anum_pg_index_indclass,
+										 Anum_pg_index_indoption};
+	Form_pg_index whole = index->rd_index;
+	Form_pg_index own = (Form_pg_index) GETSTRUCT(part);
+
+	if (own->indnatts != whole->indnatts || own->indnkeyatts != whole->indnkeyatts ||
+		own->indisunique != whole->indisunique || !own->indisvalid ||
+		(own->indcheckxmin && !precedes_snapshots(part)) ||
+		memcmp(own->indkey.values, whole->indkey.values, sizeof(int16) * own->indnatts) != 0 ||
+		!heap_attisnull(part, Anum_pg_index_indpred, NULL))
+		return false;
+	for (int i = 0; i < lengthof(vectors); i++)
+	{
+		bool isnull;
+		struct varlena *a = (struct varlena *) DatumGetPointer(
+			SysCacheGetAttr(INDEXRELID, index->rd_indextuple, vectors[i], &isnull));
+		struct varlena *b = (struct varlena *) DatumGetPointer(
+			SysCacheGetAttr(INDEXRELID, part, vectors[i], &isnull));
+
+		if (VARSIZE_ANY(a) != VARSIZE_ANY(b) || memcmp(a, b, VARSIZE_ANY(a)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Looks for the index of a partition that is like one of the table. Returns InvalidOid if there
+ * is none, and whether it is the same for any snapshot.
+ */
+static Oid
+look_for_part_of_index(Relation partition, Relation index, bool *is_for_all)
+{
+	List *oids = RelationGetIndexList(partition);
+	ListCell *cell;
+
+	foreach (cell, oids)
+	{
+		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		bool fits;
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		fits = is_part_of_index(index, tuple);
+		*is_for_all = !((Form_pg_index) GETSTRUCT(tuple))->indcheckxmin;
+		ReleaseSysCache(tuple);
+		if (fits)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
+/* What was found, until the definition of anything changes. */
+static HTAB *index_parts = NULL;
+
+static void
+forget_index_parts(Datum arg, Oid relation)
+{
+	if (index_parts != NULL)
+		hash_destroy(index_parts);
+	index_parts = NULL;
+}
+
+static void
+make_index_parts(void)
+{
+	static bool is_registered = false;
+	HASHCTL control = {.keysize = sizeof(IndexPartKey), .entrysize = sizeof(IndexPart)};
+
+	if (!is_registered)
+		CacheRegisterRelcacheCallback(forget_index_parts, (Datum) 0);
+	is_registered = true;
+	index_parts = hash_create("batches parts of indexes", 64, &control, HASH_ELEM | HASH_BLOBS);
+}
+
+/* The index of a partition, which is locked, that is like one of the table, or InvalidOid. */
+static Oid
+find_part_of_index(Relation partition, Relation index)
+{
+	IndexPartKey key = {RelationGetRelid(index), RelationGetRelid(partition)};
+	IndexPart *known = index_parts == NULL ? NULL : hash_search(index_parts, &key, HASH_FIND, NULL);
+	bool is_for_all = false;
+	Oid part;
+
+	if (known != NULL)
+		return known->part;
+	part = look_for_part_of_index(partition, index, &is_for_all);
+	if (!OidIsValid(part) || !is_for_all)
+		return part;
+	if (index_parts == NULL)
+		make_index_parts();
+	known = hash_search(index_parts, &key, HASH_ENTER, NULL);
+	known->part = part;
+	return part;
+}
+
+/* Finds the index's parts, which are opened when they are read. Returns whether it has them all. */
+static bool
+find_index_parts(DirectTable *table, DirectIndex *index)
+{
+	index->parts = palloc0(sizeof(Relation) * table->nparts);
+	if (table->partitions == NULL)
+	{
+		index->parts[0] = index->relation;
+		return true;
+	}
+	index->part_oids = palloc(sizeof(Oid) * table->nparts);
+	for (int i = 0; i < table->nparts; i++)
+	{
+		index->part_oids[i] = find_part_of_index(table->parts[i], index->relation);
+		if (!OidIsValid(index->part_oids[i]))
+			return false;
+	}
+	return true;
+}
+
 /* Adds an open index to the table's, if direct reading can use it. Returns whether it can. */
 static bool
 take_index(DirectTable *table, Relation relation)
 {
 	DirectIndex *index = &table->indexes[table->nindexes];
 
-	if (!is_complete(relation))
+	memset(index, 0, sizeof(*index));
+	index->relation = relation;
+	if (!is_complete(relation) || !find_index_parts(table, index))
 		return false;
 	if (relation->rd_rel->relam != BTREE_AM_OID)
 	{
-		table->others = lappend(table->others, relation);
+		DirectIndex *other = palloc(sizeof(DirectIndex));
+
+		*other = *index;
+		table->others = lappend(table->others, other);
 		return true;
 	}
-	index->relation = relation;
 	index->columns = relation->rd_index->indkey.values;
 	index->ncolumns = IndexRelationGetNumberOfAttributes(relation);
 	index->nkeys = IndexRelationGetNumberOfKeyAttributes(relation);
-	index->is_key = relation->rd_index->indisunique && index->nkeys == 1;
+	/* In partitions, ids are unique with their projects; hardly anybody gives one twice. */
+	index->is_key = index->nkeys == 1 &&
+					(relation->rd_index->indisunique ||
+					 (table->partitions != NULL && index->columns[0] == table->columns[COLUMN_ID]));
 	index->width = entry_width(relation);
 	index->entries = -1;
 	for (int i = 0; i < index->ncolumns; i++)
@@ -305,9 +462,106 @@ direct_open(const char *name, const char *policy, const char **reason)
 	}
 	table = palloc0(sizeof(*table));
 	table->relation = relation;
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		table->partitions = find_partitions(relation, "project_id", true);
+	else
+	{
+		table->nparts = 1;
+		table->parts = palloc(sizeof(Relation));
+		table->parts[0] = relation;
+	}
+	if (table->nparts == 0 && table->partitions == NULL)
+	{
+		*reason = "it is partitioned by another key than a hash of the project";
+		table_close(relation, NoLock);
+		return NULL;
+	}
 	table->hides_statistics =
 		check_enable_rls(RelationGetRelid(relation), InvalidOid, false) == RLS_ENABLED;
 	return table;
+}
+
+/* The part that has the rows of a project; -1 if none that was opened has. */
+int
+direct_part(const DirectTable *table, Datum project_id)
+{
+	int partition;
+
+	if (table->partitions == NULL)
+		return 0;
+	partition = partition_of(table->partitions, project_id);
+	return partition < 0 ? -1 : table->part_numbers[partition];
+}
+
+/* About how many blocks a table has. */
+double
+direct_blocks(const DirectTable *table)
+{
+	double blocks = 0;
+
+	if (table->partitions == NULL)
+		return RelationGetNumberOfBlocks(table->relation);
+	for (int i = 0; i < table->nparts; i++)
+		blocks += table->nblocks[i];
+	return blocks;
+}
+
+/*
+ * Opens the partitions of a table that can have rows of some projects; all of them for a
+ * negative number of projects. Returns why one of them cannot be read, or NULL.
+ */
+const char *
+direct_open_parts(DirectTable *table, const Datum *projects, int nprojects)
+{
+	const Partitions *partitions = table->partitions;
+
+	if (partitions == NULL)
+		return NULL;
+	table->parts = palloc(sizeof(Relation) * partitions->npartitions);
+	table->part_numbers = palloc(sizeof(int) * partitions->npartitions);
+	for (int i = 0; i < partitions->npartitions; i++)
+		table->part_numbers[i] = nprojects < 0 ? 0 : -1;
+	table->nblocks = palloc(sizeof(BlockNumber) * partitions->npartitions);
+	table->projects = palloc_extended(sizeof(PartProject) * Max(nprojects, 1), MCXT_ALLOC_HUGE);
+	table->asked_projects = projects;
+	table->has_projects_apart = true;
+	for (int i = 0; i < nprojects; i++)
+	{
+		int partition = partition_of(partitions, projects[i]);
+
+		if (partition < 0)
+			continue;
+		table->has_projects_apart &= table->part_numbers[partition] < 0;
+		table->part_numbers[partition] = 0;
+		table->projects[table->nprojects].value = i;
+		table->projects[table->nprojects++].part = partition;
+	}
+	for (int i = 0; i < partitions->npartitions; i++)
+	{
+		Relation relation;
+		const char *reason;
+
+		if (table->part_numbers[i] < 0)
+			continue;
+		relation = relation_open(partitions->oids[i], AccessShareLock);
+		reason = find_heap_fallback_reason(relation);
+		if (reason == NULL && !has_shape_of(relation, table->relation))
+			reason = "its columns are in another order";
+		if (reason != NULL)
+		{
+			reason = psprintf("partition \"%s\" is another: %s", RelationGetRelationName(relation),
+							  reason);
+			relation_close(relation, NoLock);
+			return reason;
+		}
+		table->part_numbers[i] = table->nparts;
+		table->nblocks[table->nparts] = RelationGetNumberOfBlocks(relation);
+		table->parts[table->nparts++] = relation;
+	}
+	for (int i = 0; i < table->nprojects; i++)
+		table->projects[i].part = table->part_numbers[table->projects[i].part];
+	direct_hide_statistics(table);
+	return NULL;
 }
 
 /* Opens those of a table's indexes that can serve; all of them without a filter. */
@@ -345,16 +599,28 @@ direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg)
 	direct_hide_statistics(table);
 }
 
-/* Calls a function for the table and each of its open indexes. */
+/* Calls a function for an index and those of its parts that are open. */
+static void
+for_each_index_part(const DirectTable *table, const DirectIndex *index, void (*act)(Relation))
+{
+	act(index->relation);
+	for (int i = 0; i < table->nparts && table->partitions != NULL; i++)
+		if (index->parts[i] != NULL)
+			act(index->parts[i]);
+}
+
+/* Calls a function for the table, its parts and its open indexes. */
 static void
 for_each_relation(const DirectTable *table, void (*act)(Relation))
 {
 	ListCell *cell;
 
 	for (int i = 0; i < table->nindexes; i++)
-		act(table->indexes[i].relation);
+		for_each_index_part(table, &table->indexes[i], act);
 	foreach (cell, table->others)
-		act(lfirst(cell));
+		for_each_index_part(table, lfirst(cell), act);
+	for (int i = 0; i < table->nparts && table->partitions != NULL; i++)
+		act(table->parts[i]);
 	act(table->relation);
 }
 
@@ -375,6 +641,19 @@ direct_hide_statistics(const DirectTable *table)
 {
 	if (table->hides_statistics)
 		for_each_relation(table, hide_statistics);
+}
+
+/* Opens a part of an index. */
+Relation
+direct_index_part(const DirectTable *table, DirectIndex *index, int part)
+{
+	if (index->parts[part] == NULL)
+	{
+		index->parts[part] = index_open(index->part_oids[part], AccessShareLock);
+		if (table->hides_statistics)
+			hide_statistics(index->parts[part]);
+	}
+	return index->parts[part];
 }
 
 /* The open index whose first two columns are these, or NULL. */
@@ -423,21 +702,28 @@ direct_may_select(Relation relation, Bitmapset *columns)
 
 /*
  * About how many entries an index has: its present size by the density of when it was last
- * counted, or by entries of the usual width. The first page has none.
+ * counted, or by entries of the usual width. The first page has none. Of a partitioned table,
+ * the tuples of its parts are taken, whose indexes need not be open.
  */
 double
-direct_entries(DirectIndex *index)
+direct_entries(const DirectTable *table, DirectIndex *index)
 {
-	const Form_pg_class class = index->relation->rd_rel;
-
-	if (index->entries < 0)
+	if (index->entries >= 0)
+		return index->entries;
+	index->entries = 0;
+	for (int i = 0; i < table->nparts; i++)
 	{
+		bool by_table = table->partitions != NULL;
+		const Form_pg_class class = (by_table ? table->parts[i] : index->relation)->rd_rel;
+		BlockNumber nblocks =
+			by_table ? table->nblocks[i] : RelationGetNumberOfBlocks(index->relation);
+		int others = by_table ? 0 : 1;
 		double density =
 			(double) BLCKSZ / (index->width + sizeof(IndexTupleData) + sizeof(ItemIdData));
 
-		if (class->reltuples > 0 && class->relpages > 1)
-			density = class->reltuples / (class->relpages - 1);
-		index->entries = (RelationGetNumberOfBlocks(index->relation) - 1) * density;
+		if (class->reltuples > 0 && class->relpages > others)
+			density = class->reltuples / (class->relpages - others);
+		index->entries += (nblocks - others) * density;
 	}
 	return index->entries;
 }
@@ -452,6 +738,23 @@ direct_position(const DirectIndex *index, AttrNumber column)
 	return 0;
 }
 
+static bool
+is_not_null_in(Relation relation, AttrNumber column)
+{
+	HeapTuple attribute;
+	bool is_old;
+
+	if (!is_valid_not_null(RelationGetDescr(relation), column - 1))
+		return false;
+	attribute = SearchSysCache2(ATTNUM, ObjectIdGetDatum(RelationGetRelid(relation)),
+								Int16GetDatum(column));
+	if (!HeapTupleIsValid(attribute))
+		return false;
+	is_old = precedes_snapshots(attribute);
+	ReleaseSysCache(attribute);
+	return is_old;
+}
+
 /*
  * Whether no row that the snapshot sees has a null in a column. The snapshot may be older
  * than the column's NOT NULL.
@@ -459,18 +762,12 @@ direct_position(const DirectIndex *index, AttrNumber column)
 bool
 direct_is_not_null(DirectTable *table, AttrNumber column)
 {
-	HeapTuple attribute;
-	bool is_old;
-
-	if (!is_valid_not_null(RelationGetDescr(table->relation), column - 1))
+	if (!is_not_null_in(table->relation, column))
 		return false;
-	attribute = SearchSysCache2(ATTNUM, ObjectIdGetDatum(RelationGetRelid(table->relation)),
-								Int16GetDatum(column));
-	if (!HeapTupleIsValid(attribute))
-		return false;
-	is_old = precedes_snapshots(attribute);
-	ReleaseSysCache(attribute);
-	return is_old;
+	for (int i = 0; i < table->nparts && table->partitions != NULL; i++)
+		if (!is_not_null_in(table->parts[i], column))
+			return false;
+	return true;
 }
 
 /*

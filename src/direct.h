@@ -9,6 +9,7 @@
 #include "utils/rel.h"
 
 #include "batches.h"
+#include "partition.h"
 
 /* Which rows row-level security lets a member see; create_tables() makes these policies. */
 #define BATCH_POLICY                                                                               \
@@ -18,14 +19,19 @@
 #define PROJECT_MEMBER_POLICY                                                                      \
 	"user_id operator(pg_catalog.=) (select " BATCHES_SCHEMA ".current_user_id())"
 
-/* A B-tree index on columns, whole and in ascending order. */
+/*
+ * A B-tree index on columns, whole and in ascending order; or an index of another kind, of
+ * which no more is said. Of a partitioned table, each partition has its own.
+ */
 typedef struct DirectIndex
 {
 	Relation relation;
+	Oid *part_oids;  /* by part */
+	Relation *parts; /* those that were read: open */
 	int nkeys;
 	int ncolumns;         /* with the included ones */
 	const int16 *columns; /* of the table; the first is columns[0] */
-	bool is_key;          /* its first column is unique by itself */
+	bool is_key;          /* its first column is unique by itself, or as good as that */
 	int width;            /* about how many bytes an entry has */
 	double entries;       /* about how many there are; negative: not asked for */
 } DirectIndex;
@@ -38,15 +44,34 @@ typedef enum Source
 	N_SOURCES
 } Source;
 
-/* A table that can be read without the executor. */
+/* A project of those asked for: which one, and the part that has its rows */
+typedef struct PartProject
+{
+	int value;
+	int part;
+} PartProject;
+
+/*
+ * A table that can be read without the executor. Its rows are in its parts: itself, or those
+ * of its partitions that are asked for.
+ */
 typedef struct DirectTable
 {
 	Relation relation;
+	int nparts;
+	Relation *parts;
+	Partitions *partitions;      /* NULL: it is not partitioned */
+	int *part_numbers;           /* of the partitions; -1: not asked for */
+	BlockNumber *nblocks;        /* of the parts, when they were opened */
+	const Datum *asked_projects; /* or NULL: all */
+	int nprojects;               /* those of them that can have rows */
+	PartProject *projects;
+	bool has_projects_apart; /* no part has two of them */
 	Source source;
 	const AttrNumber *columns; /* by ColumnId, where the table has them */
 	int nindexes;
 	DirectIndex *indexes;
-	List *others;          /* open indexes of other kinds */
+	List *others;          /* indexes of other kinds */
 	bool hides_statistics; /* row-level security applies: what is read is not counted */
 } DirectTable;
 
@@ -55,13 +80,17 @@ typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void 
 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);
 extern DirectTable *direct_open(const char *name, const char *policy, const char **reason);
+extern const char *direct_open_parts(DirectTable *table, const Datum *projects, int nprojects);
+extern int direct_part(const DirectTable *table, Datum project_id);
+extern Relation direct_index_part(const DirectTable *table, DirectIndex *index, int part);
+extern double direct_blocks(const DirectTable *table);
 extern void direct_open_indexes(DirectTable *table, IndexFilter filter, void *arg);
 extern void direct_hide_statistics(const DirectTable *table);
 extern DirectIndex *direct_key(DirectTable *table, AttrNumber first, AttrNumber second);
 extern void direct_close(DirectTable *table);
 extern bool direct_may_select(Relation relation, Bitmapset *columns);
 extern int direct_position(const DirectIndex *index, AttrNumber column);
-extern double direct_entries(DirectIndex *index);
+extern double direct_entries(const DirectTable *table, DirectIndex *index);
 extern bool direct_is_not_null(DirectTable *table, AttrNumber column);
 extern AttrNumber direct_column(DirectTable *table, const char *name, Oid type);
 

@@ -43,7 +43,9 @@ typedef struct PageReader
 	Source found; /* the table whose tuples were found */
 	int nrows;
 	HeapTuple tuples[N_SOURCES][PAGE_READER_ROWS]; /* copies */
-	TupleTableSlot *slots[N_SOURCES];              /* for these */
+	int parts[N_SOURCES][PAGE_READER_ROWS];        /* of their tables */
+	TupleTableSlot **part_slots[N_SOURCES]; /* for tuples of each part; NULL until the first one */
+	TupleTableSlot *slots[N_SOURCES];       /* have the row being read */
 	BatchKey keys[PAGE_READER_ROWS];
 	MemoryContext block_context;
 	MemoryContext row_context;
@@ -59,8 +61,7 @@ begin_rows(DirectScan *scan, Source found)
 	for (int i = 0; i < N_SOURCES; i++)
 	{
 		fetch_init(&reader->fetches[i], scan->tables[i], NULL, scan->snapshot);
-		reader->slots[i] =
-			MakeSingleTupleTableSlot(RelationGetDescr(scan->tables[i]->relation), &TTSOpsHeapTuple);
+		reader->part_slots[i] = palloc0(sizeof(TupleTableSlot *) * scan->tables[i]->nparts);
 	}
 	reader->block_context =
 		AllocSetContextCreate(CurrentMemoryContext, "batches rows", ALLOCSET_DEFAULT_SIZES);
@@ -75,7 +76,9 @@ end_rows(PageReader *reader)
 	for (int i = 0; i < N_SOURCES; i++)
 	{
 		fetch_end(&reader->fetches[i]);
-		ExecDropSingleTupleTableSlot(reader->slots[i]);
+		for (int part = 0; part < reader->scan->tables[i]->nparts; part++)
+			if (reader->part_slots[i][part] != NULL)
+				ExecDropSingleTupleTableSlot(reader->part_slots[i][part]);
 	}
 	MemoryContextDelete(reader->block_context);
 	MemoryContextDelete(reader->row_context);
@@ -93,15 +96,41 @@ key_column(const PageReader *reader, Source source, ColumnId column)
 	return isnull ? none : *DatumGetUUIDP(value);
 }
 
+/* Keeps the tuple fetched, which is of a row of the block. */
+static void
+keep_tuple(PageReader *reader, Source source, RowPlace place, int number)
+{
+	reader->tuples[source][number] = ExecCopySlotHeapTuple(reader->fetches[source].slot);
+	reader->parts[source][number] = place_part(place);
+}
+
 /* A KeyCallback: one of the versions that a row of the other table has had */
 static void
-take_other(const BatchKey *key, const ItemPointerData *tid, void *arg)
+take_other(const BatchKey *key, RowPlace place, void *arg)
 {
 	PageReader *reader = arg;
 	Source other = reader->found == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 
-	if (fetch_tuple(&reader->fetches[other], tid))
-		reader->tuples[other][key->number] = ExecCopySlotHeapTuple(reader->fetches[other].slot);
+	if (fetch_tuple(&reader->fetches[other], place))
+		keep_tuple(reader, other, place, key->number);
+}
+
+/* Puts a row's tuple into the slot of its part. */
+static void
+store_tuple(PageReader *reader, Source source, int number)
+{
+	int part = reader->parts[source][number];
+	TupleTableSlot **slot = &reader->part_slots[source][part];
+
+	if (*slot == NULL)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(reader->scan->context);
+
+		*slot = MakeSingleTupleTableSlot(
+			RelationGetDescr(reader->scan->tables[source]->parts[part]), &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(previous);
+	}
+	reader->slots[source] = ExecStoreHeapTuple(reader->tuples[source][number], *slot, false);
 }
 
 /* The row that is in the slots. */
@@ -157,8 +186,8 @@ flush_rows(PageReader *reader, BatchRowCallback callback, void *arg)
 	Source other = reader->found == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 
 	memset(reader->tuples[other], 0, sizeof(reader->tuples[other]));
-	find_keys(scan_key(reader->scan, other), reader->scan->snapshot, reader->keys, reader->nrows,
-			  take_other, reader);
+	find_keys(reader->scan->tables[other], scan_key(reader->scan, other), reader->scan->snapshot,
+			  reader->keys, reader->nrows, take_other, reader);
 	for (int i = 0; i < reader->nrows; i++)
 	{
 		BatchRow row = {0};
@@ -167,7 +196,7 @@ flush_rows(PageReader *reader, BatchRowCallback callback, void *arg)
 		if (reader->tuples[other][i] == NULL)
 			fail_on_missing_row(reader, i);
 		for (int source = 0; source < N_SOURCES; source++)
-			ExecStoreHeapTuple(reader->tuples[source][i], reader->slots[source], false);
+			store_tuple(reader, source, i);
 		MemoryContextSwitchTo(reader->row_context);
 		read_row(reader, &row);
 		callback(&row, arg);
@@ -175,7 +204,9 @@ flush_rows(PageReader *reader, BatchRowCallback callback, void *arg)
 		MemoryContextReset(reader->row_context);
 	}
 	for (int source = 0; source < N_SOURCES; source++)
-		ExecClearTuple(reader->slots[source]);
+		for (int part = 0; part < reader->scan->tables[source]->nparts; part++)
+			if (reader->part_slots[source][part] != NULL)
+				ExecClearTuple(reader->part_slots[source][part]);
 	reader->nrows = 0;
 	MemoryContextSwitchTo(previous);
 	MemoryContextReset(reader->block_context);
@@ -212,16 +243,15 @@ hand_over_key(PageReader *reader, BatchRowCallback callback, void *arg)
 }
 
 static void
-read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, void *arg)
+read_tuple(PageReader *reader, RowPlace place, BatchRowCallback callback, void *arg)
 {
 	Source found = reader->found;
 	int i = reader->nrows;
 	MemoryContext previous;
 
 	CHECK_FOR_INTERRUPTS();
-	if (!fetch_tuple(&reader->fetches[found], &tid))
-		elog(ERROR, "tuple (%u,%u) of a page is gone", ItemPointerGetBlockNumber(&tid),
-			 ItemPointerGetOffsetNumber(&tid));
+	if (!fetch_tuple(&reader->fetches[found], place))
+		elog(ERROR, "tuple (%u,%u) of a page is gone", place_block(place), place_offset(place));
 	if (has_wanted_key(reader))
 	{
 		hand_over_key(reader, callback, arg);
@@ -231,7 +261,7 @@ read_tuple(PageReader *reader, ItemPointerData tid, BatchRowCallback callback, v
 	reader->keys[i].id = key_column(reader, found, COLUMN_ID);
 	reader->keys[i].number = i;
 	previous = MemoryContextSwitchTo(reader->block_context);
-	reader->tuples[found][i] = ExecCopySlotHeapTuple(reader->fetches[found].slot);
+	keep_tuple(reader, found, place, i);
 	MemoryContextSwitchTo(previous);
 	if (++reader->nrows == PAGE_READER_ROWS)
 		flush_rows(reader, callback, arg);
@@ -328,20 +358,21 @@ direct_scan_page(DirectScan *scan, BatchRowCallback callback, void *arg)
 			/* What an index has pinned keeps vacuum waiting: not while the rows are rendered. */
 			paths_end(&paths);
 		}
-		nrows = merge != NULL ? merge->ntids : collection->nsort_entries - request->offset;
+		nrows = merge != NULL ? merge->nplaces : collection->nsort_entries - request->offset;
 		for (int64 i = 0; i < nrows; i++)
 		{
 			int64 place = scan->is_turned ? nrows - 1 - i : i;
 
 			read_tuple(reader,
-					   merge != NULL ? merge->tids[place]
-									 : collection->sort_entries[request->offset + place].tid,
+					   merge != NULL
+						   ? merge->places[place]
+						   : sort_place(&collection->sort_entries[request->offset + place]),
 					   callback, arg);
 		}
 		flush_rows(reader, callback, arg);
 		if (!complete)
 		{
-			merge->ntids = 0;
+			merge->nplaces = 0;
 			merge->has_handed_over = true;
 			(void) merge_advance(merge, NO_WORK_LIMIT);
 			/* Rows were handed over: SQL cannot begin anew. More memory is taken if need be. */
@@ -658,12 +689,46 @@ is_wished(const int16 *columns, int ncolumns, int nkeys, void *arg)
 	return has_all;
 }
 
+/* Opens the parts of a table that can have rows of the request. Returns why one cannot be read, or NULL. */
+static const char *
+open_parts(DirectScan *scan, Source source)
+{
+	DirectTable *table = scan->tables[source];
+	const Datum *projects = NULL;
+	int nprojects = scan->matches_nothing ? 0 : -1;
+	const char *reason;
+
+	if (table->partitions == NULL)
+		return NULL;
+	for (int i = 0; i < scan->nquals && nprojects < 0; i++)
+		if (scan->quals[i].has_list &&
+			scan->quals[i].columns[source] == scan->columns[source][COLUMN_PROJECT_ID])
+		{
+			projects = scan->quals[i].values;
+			nprojects = scan->quals[i].nvalues;
+		}
+	reason = direct_open_parts(table, projects, nprojects);
+	if (reason != NULL)
+		return reason;
+	if (table->nparts > 0)
+		return source == SOURCE_BATCH && scan->uses_job_counts &&
+					   !direct_is_not_null(table, scan->columns[source][COLUMN_ID])
+				   ? "column \"id\" of a partition of \"batch\" may have nulls for this transaction"
+				   : NULL;
+	if (source == SOURCE_BATCH)
+		scan->matches_nothing = true;
+	return scan->matches_nothing ? NULL : "it has no partition for the projects";
+}
+
 static const char *
 open_indexes(DirectScan *scan, Source source)
 {
 	IndexWish wish = {.scan = scan, .source = source};
 	DirectTable *table = scan->tables[source];
+	const char *reason = open_parts(scan, source);
 
+	if (reason != NULL)
+		return reason;
 	direct_open_indexes(table, is_wished, &wish);
 	/* No index fits the request. Any whole index leads to every row. */
 	if (table->nindexes == 0)
@@ -733,7 +798,7 @@ direct_scan_begin(const Request *request, ScanReport *report, const char **reaso
 	}
 	if (*reason == NULL)
 	{
-		scan->nblocks = RelationGetNumberOfBlocks(scan->tables[SOURCE_BATCH]->relation);
+		scan->nblocks = direct_blocks(scan->tables[SOURCE_BATCH]);
 		prepare_page(scan);
 	}
 	else
@@ -829,12 +894,21 @@ direct_scan_estimate(const Request *request, bool sees_all)
 	MemoryContext previous = MemoryContextSwitchTo(scan->context);
 	double rows = -1;
 
-	if (open_tables(scan) == NULL && direct_scan_may_count(scan))
+	if (open_tables(scan) == NULL && open_parts(scan, SOURCE_BATCH) == NULL &&
+		(scan->tables[SOURCE_JOB_COUNT] == NULL || open_parts(scan, SOURCE_JOB_COUNT) == NULL) &&
+		direct_scan_may_count(scan))
 	{
-		BlockNumber pages;
-		double all_visible;
+		rows = 0;
+		for (int i = 0; i < scan->tables[SOURCE_BATCH]->nparts; i++)
+		{
+			BlockNumber pages;
+			double all_visible;
+			double part_rows;
 
-		estimate_rel_size(scan->tables[SOURCE_BATCH]->relation, NULL, &pages, &rows, &all_visible);
+			estimate_rel_size(scan->tables[SOURCE_BATCH]->parts[i], NULL, &pages, &part_rows,
+							  &all_visible);
+			rows += part_rows;
+		}
 		if (scan->matches_nothing)
 			rows = 0;
 		for (int i = 0; i < scan->nquals && rows > 0; i++)

@@ -28,33 +28,47 @@ fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot)
 	fetch->snapshot = snapshot;
 }
 
+/* Prepares to fetch tuples of a part. */
+static void
+begin_part(Fetch *fetch, int part)
+{
+	Relation relation = fetch->table->parts[part];
+	MemoryContext previous = MemoryContextSwitchTo(fetch->context);
+
+	if (fetch->data == NULL)
+	{
+		fetch->data = palloc0(sizeof(*fetch->data) * fetch->table->nparts);
+		fetch->slots = palloc0(sizeof(*fetch->slots) * fetch->table->nparts);
+		fetch->check_context =
+			AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
+	}
+	fetch->slots[part] = table_slot_create(relation, NULL);
+	fetch->data[part] = begin_fetch(relation, READ_ONLY);
+	MemoryContextSwitchTo(previous);
+}
+
 /*
  * Fetches what the snapshot sees of a chain of updates. Returns false if that is
  * nothing. Tuples of one page, one after the other, need their page once.
  */
 bool
-fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
+fetch_tuple(Fetch *fetch, RowPlace place)
 {
-	ItemPointerData member = *tid;
+	int part = place_part(place);
+	ItemPointerData member;
 	bool again = false;
 
-	if (fetch->data == NULL)
-	{
-		MemoryContext previous = MemoryContextSwitchTo(fetch->context);
-
-		fetch->data = begin_fetch(fetch->table->relation, READ_ONLY);
-		fetch->slot = table_slot_create(fetch->table->relation, NULL);
-		fetch->check_context =
-			AllocSetContextCreate(CurrentMemoryContext, "batches check", ALLOCSET_SMALL_SIZES);
-		MemoryContextSwitchTo(previous);
-	}
-	return table_index_fetch_tuple(fetch->data, &member, fetch->snapshot, fetch->slot, &again,
+	if (fetch->data == NULL || fetch->data[part] == NULL)
+		begin_part(fetch, part);
+	fetch->slot = fetch->slots[part];
+	ItemPointerSet(&member, place_block(place), place_offset(place));
+	return table_index_fetch_tuple(fetch->data[part], &member, fetch->snapshot, fetch->slot, &again,
 								   &fetch->all_dead);
 }
 
-#define ST_SORT sort_tids
-#define ST_ELEMENT_TYPE ItemPointerData
-#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SORT sort_places
+#define ST_ELEMENT_TYPE RowPlace
+#define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
 #define ST_SCOPE
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
@@ -63,7 +77,7 @@ fetch_tuple(Fetch *fetch, const ItemPointerData *tid)
 static inline int
 compare_keys_of_batches(const BatchKey *a, const BatchKey *b)
 {
-	return memcmp(a, b, offsetof(BatchKey, number));
+	return memcmp(a, b, offsetof(BatchKey, part));
 }
 
 static void
@@ -77,30 +91,25 @@ seek_key(LeafReader *leaves, const BatchKey *key,
 
 #define ST_SORT sort_keys
 #define ST_ELEMENT_TYPE BatchKey
-#define ST_COMPARE(a, b) compare_keys_of_batches(a, b)
+#define ST_COMPARE(a, b)                                                                           \
+	((a)->part != (b)->part ? (a)->part - (b)->part : compare_keys_of_batches(a, b))
 #define ST_SCOPE static
 #define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/*
- * Finds where the rows of many keys are, by an index on project and id: all entries of each
- * key, which may be of several versions of its row. The keys are put into the index's
- * order, so that those that are neighbours there are found on one page.
- */
-void
-find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, KeyCallback callback,
-		  void *arg)
+/* Finds where the rows of some keys of one part are. The keys are in the index's order. */
+static void
+find_part_keys(Relation index, Snapshot snapshot, const BatchKey *keys, int64 nkeys,
+			   KeyCallback callback, void *arg)
 {
-	TupleDesc descriptor = RelationGetDescr(index->relation);
-	LeafReader *leaves = leaf_begin(index->relation, snapshot);
+	TupleDesc descriptor = RelationGetDescr(index);
+	LeafReader *leaves = leaf_begin(index, snapshot);
 	IndexTuple entry;
 	ItemPointerData tid;
 	int64 i = 0;
 
-	sort_keys(keys, nkeys);
-	if (nkeys > 0)
-		seek_key(leaves, &keys[0], leaf_seek);
+	seek_key(leaves, &keys[0], leaf_seek);
 	while (i < nkeys && (entry = leaf_next(leaves, &tid)) != NULL)
 	{
 		BatchKey found = {0};
@@ -120,31 +129,83 @@ find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys, Ke
 		if (i < nkeys && order > 0)
 			seek_key(leaves, &keys[i], leaf_advance);
 		else if (i < nkeys)
-			callback(&keys[i], &tid, arg);
+			callback(&keys[i], place_of(keys[i].part, &tid), arg);
 	}
 	leaf_end(leaves);
 }
 
-/* Begins to find rows of a table by project and id. */
-IndexScanDesc
-begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot)
+/*
+ * Finds where the rows of many keys are, by an index on project and id: all entries of each
+ * key, which may be of several versions of its row. The keys are put into the index's
+ * order, so that those that are neighbours there are found on one page.
+ */
+void
+find_keys(DirectTable *table, DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys,
+		  KeyCallback callback, void *arg)
 {
-	return begin_index_scan(table->relation, key->relation, snapshot, 2, READ_ONLY);
+	for (int64 i = 0; i < nkeys; i++)
+		keys[i].part = direct_part(table, UUIDPGetDatum(&keys[i].project_id));
+	sort_keys(keys, nkeys);
+	for (int64 i = 0, n; i < nkeys; i += n)
+	{
+		for (n = 1; i + n < nkeys && keys[i + n].part == keys[i].part;)
+			n++;
+		if (keys[i].part >= 0)
+			find_part_keys(direct_index_part(table, index, keys[i].part), snapshot, &keys[i], n,
+						   callback, arg);
+	}
+}
+
+void
+key_scan_init(KeyScan *scan, DirectTable *table, DirectIndex *key, Snapshot snapshot)
+{
+	memset(scan, 0, sizeof(*scan));
+	scan->table = table;
+	scan->key = key;
+	scan->snapshot = snapshot;
 }
 
 /* Finds the row of a project and id; returns whether there is one. */
 bool
-find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id, TupleTableSlot *slot)
+key_scan_find(KeyScan *scan, Datum project_id, Datum id)
 {
+	int part = direct_part(scan->table, project_id);
 	Datum values[] = {project_id, id};
 	ScanKeyData keys[lengthof(values)];
+	Relation index;
 
+	if (part < 0)
+		return false;
+	index = direct_index_part(scan->table, scan->key, part);
+	if (scan->scans == NULL)
+	{
+		scan->scans = palloc0(sizeof(*scan->scans) * scan->table->nparts);
+		scan->slots = palloc0(sizeof(*scan->slots) * scan->table->nparts);
+	}
+	if (scan->scans[part] == NULL)
+	{
+		scan->slots[part] = table_slot_create(scan->table->parts[part], NULL);
+		scan->scans[part] = begin_index_scan(scan->table->parts[part], index, scan->snapshot,
+											 lengthof(keys), READ_ONLY);
+	}
+	scan->slot = scan->slots[part];
 	for (int i = 0; i < lengthof(values); i++)
-		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber,
-							   key->relation->rd_opcintype[i], key->relation->rd_indcollation[i],
-							   F_UUID_EQ, values[i]);
-	index_rescan(scan, keys, lengthof(keys), NULL, 0);
-	return index_getnext_slot(scan, ForwardScanDirection, slot);
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber, index->rd_opcintype[i],
+							   index->rd_indcollation[i], F_UUID_EQ, values[i]);
+	index_rescan(scan->scans[part], keys, lengthof(keys), NULL, 0);
+	return index_getnext_slot(scan->scans[part], ForwardScanDirection, scan->slot);
+}
+
+void
+key_scan_end(KeyScan *scan)
+{
+	for (int i = 0; scan->scans != NULL && i < scan->table->nparts; i++)
+		if (scan->scans[i] != NULL)
+		{
+			index_endscan(scan->scans[i]);
+			ExecDropSingleTupleTableSlot(scan->slots[i]);
+		}
+	scan->scans = NULL;
 }
 
 /* The key of the last tuple. Returns whether it has one. */
@@ -167,46 +228,39 @@ fetched_key(const Fetch *fetch, BatchKey *key)
 bool
 fetch_joined(Fetch *fetch)
 {
-	KeyJoin *join = fetch->join;
 	BatchKey key;
 
-	if (!fetched_key(fetch, &key))
-		return false;
-	if (join->scan == NULL)
-	{
-		join->scan = begin_key_scan(join->table, join->key, fetch->snapshot);
-		join->slot = table_slot_create(join->table->relation, NULL);
-	}
-	return find_by_key(join->scan, join->key, UUIDPGetDatum(&key.project_id),
-					   UUIDPGetDatum(&key.id), join->slot);
+	return fetched_key(fetch, &key) &&
+		   key_scan_find(&fetch->join->rows, UUIDPGetDatum(&key.project_id),
+						 UUIDPGetDatum(&key.id));
 }
 
 /* Fetches a tuple. Returns whether it is visible and it and the joined row meet the quals. */
 bool
-fetch_match(Fetch *fetch, const ItemPointerData *tid, Qual **quals, int nquals)
+fetch_match(Fetch *fetch, RowPlace place, Qual **quals, int nquals)
 {
 	KeyJoin *join = fetch->join;
 
-	return fetch_tuple(fetch, tid) &&
+	return fetch_tuple(fetch, place) &&
 		   quals_hold(quals, nquals, fetch->table->source, fetch->slot, fetch->check_context) &&
 		   (join == NULL ||
-			(fetch_joined(fetch) && quals_hold(join->quals, join->nquals, join->table->source,
-											   join->slot, fetch->check_context)));
+			(fetch_joined(fetch) && quals_hold(join->quals, join->nquals, join->rows.table->source,
+											   join->rows.slot, fetch->check_context)));
 }
 
 void
 fetch_end(Fetch *fetch)
 {
-	if (fetch->join != NULL && fetch->join->scan != NULL)
-	{
-		index_endscan(fetch->join->scan);
-		ExecDropSingleTupleTableSlot(fetch->join->slot);
-		fetch->join->scan = NULL;
-	}
+	if (fetch->join != NULL)
+		key_scan_end(&fetch->join->rows);
 	if (fetch->data == NULL)
 		return;
-	table_index_fetch_end(fetch->data);
-	ExecDropSingleTupleTableSlot(fetch->slot);
+	for (int i = 0; i < fetch->table->nparts; i++)
+		if (fetch->data[i] != NULL)
+		{
+			table_index_fetch_end(fetch->data[i]);
+			ExecDropSingleTupleTableSlot(fetch->slots[i]);
+		}
 	MemoryContextDelete(fetch->check_context);
 	fetch->data = NULL;
 }

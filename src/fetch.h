@@ -10,6 +10,7 @@
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
 
+#include "place.h"
 #include "qual.h"
 
 /* A batch as all tables know it, and which one it is of those asked for */
@@ -17,27 +18,37 @@ typedef struct BatchKey
 {
 	pg_uuid_t project_id;
 	pg_uuid_t id;
+	int part; /* of the table that they are looked for in */
 	int64 number;
 } BatchKey;
 
 /* Gets where one of the entries of a key leads. */
-typedef void (*KeyCallback)(const BatchKey *key, const ItemPointerData *tid, void *arg);
+typedef void (*KeyCallback)(const BatchKey *key, RowPlace place, void *arg);
+
+/* Finds rows of a table by project and id, one by one */
+typedef struct KeyScan
+{
+	DirectTable *table;
+	DirectIndex *key; /* on project and id */
+	Snapshot snapshot;
+	IndexScanDesc *scans;   /* of the parts; NULL until the first look-up */
+	TupleTableSlot **slots; /* for them */
+	TupleTableSlot *slot;   /* has the last row found */
+} KeyScan;
 
 /* The row of the other table that has a batch's key */
 typedef struct KeyJoin
 {
-	DirectTable *table;
-	DirectIndex *key;   /* on project and id */
-	IndexScanDesc scan; /* NULL until the first look-up */
-	TupleTableSlot *slot;
+	KeyScan rows;
 	int nquals; /* on columns that only this table has */
 	Qual **quals;
 } KeyJoin;
 
 typedef struct Fetch
 {
-	MemoryContext context;     /* of what is made for the first tuple */
-	IndexFetchTableData *data; /* NULL until the first tuple */
+	MemoryContext context;      /* of what is made for the first tuple */
+	IndexFetchTableData **data; /* of the parts; NULL until the first tuple */
+	TupleTableSlot **slots;     /* for their tuples */
 	DirectTable *table;
 	Snapshot snapshot;
 	KeyJoin *join;        /* or NULL */
@@ -46,29 +57,17 @@ typedef struct Fetch
 	MemoryContext check_context;
 } Fetch;
 
-/* As ItemPointerCompare(), but inlined. */
-static inline int
-compare_tids(const ItemPointerData *a, const ItemPointerData *b)
-{
-	BlockNumber a_block = ItemPointerGetBlockNumberNoCheck(a);
-	BlockNumber b_block = ItemPointerGetBlockNumberNoCheck(b);
-
-	if (a_block != b_block)
-		return a_block < b_block ? -1 : 1;
-	return (int) ItemPointerGetOffsetNumberNoCheck(a) - (int) ItemPointerGetOffsetNumberNoCheck(b);
-}
-
-extern void sort_tids(ItemPointerData *tids, size_t ntids);
+extern void sort_places(RowPlace *places, size_t nplaces);
 extern void fetch_init(Fetch *fetch, DirectTable *table, KeyJoin *join, Snapshot snapshot);
-extern bool fetch_tuple(Fetch *fetch, const ItemPointerData *tid);
-extern void find_keys(DirectIndex *index, Snapshot snapshot, BatchKey *keys, int64 nkeys,
-					  KeyCallback callback, void *arg);
-extern IndexScanDesc begin_key_scan(DirectTable *table, DirectIndex *key, Snapshot snapshot);
-extern bool find_by_key(IndexScanDesc scan, DirectIndex *key, Datum project_id, Datum id,
-						TupleTableSlot *slot);
+extern bool fetch_tuple(Fetch *fetch, RowPlace place);
+extern void find_keys(DirectTable *table, DirectIndex *index, Snapshot snapshot, BatchKey *keys,
+					  int64 nkeys, KeyCallback callback, void *arg);
+extern void key_scan_init(KeyScan *scan, DirectTable *table, DirectIndex *key, Snapshot snapshot);
+extern bool key_scan_find(KeyScan *scan, Datum project_id, Datum id);
+extern void key_scan_end(KeyScan *scan);
 extern bool fetched_key(const Fetch *fetch, BatchKey *key);
 extern bool fetch_joined(Fetch *fetch);
-extern bool fetch_match(Fetch *fetch, const ItemPointerData *tid, Qual **quals, int nquals);
+extern bool fetch_match(Fetch *fetch, RowPlace place, Qual **quals, int nquals);
 extern void fetch_end(Fetch *fetch);
 
 #endif /* BATCHES_FETCH_H */

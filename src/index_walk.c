@@ -29,6 +29,42 @@
 #define BLOCKS_PER_MAP_PAGE                                                                        \
 	((BLCKSZ - MAXALIGN(SizeOfPageHeaderData)) * BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
 
+/* The part of a range. */
+static int
+range_part(const IndexWalk *walk, int range)
+{
+	if (walk->ranges != NULL)
+		return walk->ranges[range].part;
+	return walk->list == NULL ? range : range / walk->list->nvalues;
+}
+
+/* The value of the list that a range has. */
+Datum
+index_walk_range_value(const IndexWalk *walk, int range)
+{
+	return walk->list
+		->values[walk->ranges != NULL ? walk->ranges[range].value : range % walk->list->nvalues];
+}
+
+/* The ranges of a list of projects: those of the request, or a single one. Only parts that can have them have one. */
+static void
+find_project_ranges(IndexWalk *walk)
+{
+	const DirectTable *table = walk->table;
+
+	if (walk->list->values == table->asked_projects)
+	{
+		walk->ranges = table->projects;
+		walk->nranges = table->nprojects;
+		walk->stands = table->has_projects_apart;
+		return;
+	}
+	Assert(walk->list->nvalues == 1);
+	walk->ranges = palloc0(sizeof(PartProject));
+	walk->ranges[0].part = direct_part(table, walk->list->values[0]);
+	walk->nranges = walk->ranges[0].part < 0 ? 0 : 1;
+}
+
 /*
  * Prepares a walk over the entries that meet the quals. With a list, which is on the
  * index's first column, there is a key range for each of its values. A direction is for a
@@ -45,10 +81,12 @@ index_walk_init(IndexWalk *walk, DirectTable *table, DirectIndex *index, Qual *q
 	walk->index = index;
 	walk->snapshot = GetActiveSnapshot();
 	walk->direction = direction;
-	walk->nranges = list == NULL ? 1 : list->nvalues;
 	walk->list = list;
-	for (int i = 0; i < N_MAP_BUFFERS; i++)
-		walk->map_buffers[i] = InvalidBuffer;
+	walk->nranges = table->nparts * (list == NULL ? 1 : list->nvalues);
+	walk->stands = list == NULL || list->nvalues <= 1;
+	if (table->partitions != NULL && list != NULL &&
+		list->columns[table->source] == table->columns[COLUMN_PROJECT_ID])
+		find_project_ranges(walk);
 	walk->visible_block = InvalidBlockNumber;
 	fetch_init(&walk->fetch, table, NULL, walk->snapshot);
 	walk->index_quals = palloc(sizeof(Qual *) * (nquals + 1));
@@ -114,8 +152,8 @@ index_walk_whole_work(const IndexWalk *walk)
 
 	if (walk->needs_heap)
 		return NO_WORK_LIMIT;
-	return Max(walk->work,
-			   walk->nranges * (int64) WORK_DESCENT + (int64) direct_entries(walk->index) * each);
+	return Max(walk->work, walk->nranges * (int64) WORK_DESCENT +
+							   (int64) direct_entries(walk->table, walk->index) * each);
 }
 
 /* From here on, the tag is checked by a tuple's place. */
@@ -147,6 +185,32 @@ add_key(IndexWalk *walk, ScanKey keys, int *nkeys, int position, StrategyNumber 
 						   index->rd_indcollation[position], get_opcode(operator_oid), value);
 }
 
+/* Goes to a range, to start it or to go on with it. */
+static void
+go_to_range(IndexWalk *walk, int range)
+{
+	int part = range_part(walk, range);
+
+	walk->range = range;
+	walk->range_entries = 0;
+	walk->asks_again = false;
+	if (walk->at != NULL && walk->part == part)
+		return;
+	if (walk->parts == NULL)
+		walk->parts = palloc0(sizeof(WalkPart *) * walk->table->nparts);
+	/* Opened only now, as many walks are prepared and never read. */
+	if (walk->parts[part] == NULL)
+	{
+		walk->parts[part] = palloc0(sizeof(WalkPart));
+		walk->parts[part]->index = direct_index_part(walk->table, walk->index, part);
+		for (int i = 0; i < N_MAP_BUFFERS; i++)
+			walk->parts[part]->map_buffers[i] = InvalidBuffer;
+	}
+	walk->at = walk->parts[part];
+	walk->part = part;
+	walk->visible_block = InvalidBlockNumber;
+}
+
 /* Opens a range of a walk without a direction. */
 static void
 start_leaves(IndexWalk *walk, int range)
@@ -155,12 +219,12 @@ start_leaves(IndexWalk *walk, int range)
 	int nfrom = 0;
 
 	if (walk->list != NULL)
-		from[nfrom++] = walk->list->values[range];
+		from[nfrom++] = index_walk_range_value(walk, range);
 	if (walk->bounds != NULL && walk->bounds->has_lower)
 		from[nfrom++] = walk->bounds->lower;
-	if (walk->leaves == NULL)
-		walk->leaves = leaf_begin(walk->index->relation, walk->snapshot);
-	leaf_seek(walk->leaves, from, NULL, nfrom);
+	if (walk->at->leaves == NULL)
+		walk->at->leaves = leaf_begin(walk->at->index, walk->snapshot);
+	leaf_seek(walk->at->leaves, from, NULL, nfrom);
 	/* The page at hand may be that of another range, which was not read to its end. */
 	walk->page = 0;
 }
@@ -207,20 +271,20 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 	int nkeys = 0;
 	int position = 0;
 
-	/* Opened only now, as many walks are prepared and never read. */
-	if (walk->scan == NULL)
+	if (walk->at->scan == NULL)
 	{
 		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
-		walk->scan = begin_index_scan(walk->table->relation, walk->index->relation, walk->snapshot,
-									  walk->nkeys, READ_ONLY);
+		walk->at->scan = begin_index_scan(walk->table->parts[walk->part], walk->at->index,
+										  walk->snapshot, walk->nkeys, READ_ONLY);
 		/* Also keeps the pin that makes it safe to ask the visibility map. */
-		walk->scan->xs_want_itup = true;
+		walk->at->scan->xs_want_itup = true;
 	}
 	if (walk->list != NULL)
 	{
 		/* The scan was opened for a number of keys: the first one is repeated to fill them. */
 		do
-			add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber, walk->list->values[range]);
+			add_key(walk, keys, &nkeys, position, BTEqualStrategyNumber,
+					index_walk_range_value(walk, range));
 		while (nkeys + has_lower + has_upper + (nplace > 0) < walk->nkeys);
 		position++;
 	}
@@ -231,15 +295,13 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 		add_key(walk, keys, &nkeys, position, BTGreaterEqualStrategyNumber, walk->bounds->lower);
 	if (has_upper)
 		add_key(walk, keys, &nkeys, position, BTLessEqualStrategyNumber, walk->bounds->upper);
-	index_rescan(walk->scan, keys, nkeys, NULL, 0);
+	index_rescan(walk->at->scan, keys, nkeys, NULL, 0);
 }
 
 void
 index_walk_start_range(IndexWalk *walk, int range)
 {
-	walk->range = range;
-	walk->range_entries = 0;
-	walk->asks_again = false;
+	go_to_range(walk, range);
 	walk->work += WORK_DESCENT;
 	if (ScanDirectionIsNoMovement(walk->direction))
 		start_leaves(walk, range);
@@ -255,11 +317,24 @@ void
 index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace)
 {
 	Assert(walk->resumable);
-	walk->range = range;
-	walk->range_entries = 0;
-	walk->asks_again = false;
+	go_to_range(walk, range);
 	walk->work += WORK_DESCENT;
 	start_scan(walk, range, place, nplace);
+}
+
+/* Goes on with a range where it stopped: if the walk "stands". */
+void
+index_walk_continue_range(IndexWalk *walk, int range)
+{
+	Assert(walk->stands);
+	go_to_range(walk, range);
+}
+
+/* Where the last entry leads. */
+RowPlace
+index_walk_place(const IndexWalk *walk)
+{
+	return place_of(walk->part, &walk->tid);
 }
 
 static Datum
@@ -279,7 +354,8 @@ is_in_range(IndexWalk *walk, IndexTuple entry)
 	if (walk->list != NULL)
 	{
 		value = entry_value(walk, entry, position++, &isnull);
-		if (isnull || compare_values(walk->list, value, walk->list->values[walk->range]) != 0)
+		if (isnull ||
+			compare_values(walk->list, value, index_walk_range_value(walk, walk->range)) != 0)
 			return false;
 	}
 	if (walk->bounds == NULL)
@@ -292,37 +368,39 @@ is_in_range(IndexWalk *walk, IndexTuple entry)
 static bool
 next_entry(IndexWalk *walk)
 {
+	LeafReader *leaves = walk->at->leaves;
+	IndexScanDesc scan = walk->at->scan;
 	ItemPointer tid;
 
 	CHECK_FOR_INTERRUPTS();
-	if (walk->leaves == NULL)
+	if (leaves == NULL)
 	{
 		walk->work += WORK_STEP;
-		tid = index_getnext_tid(walk->scan, walk->direction);
+		tid = index_getnext_tid(scan, walk->direction);
 		if (tid == NULL)
 			return false;
-		walk->entry = walk->scan->xs_itup;
+		walk->entry = scan->xs_itup;
 		walk->tid = *tid;
 		return true;
 	}
 
 	walk->work += WORK_ENTRY;
 	walk->range_entries++;
-	walk->entry = leaf_next(walk->leaves, &walk->tid);
+	walk->entry = leaf_next(leaves, &walk->tid);
 	if (walk->entry == NULL)
 	{
-		leaf_leave(walk->leaves);
+		leaf_leave(leaves);
 		return false;
 	}
-	if (walk->page != leaf_page(walk->leaves))
+	if (walk->page != leaf_page(leaves))
 	{
-		walk->page = leaf_page(walk->leaves);
-		walk->page_is_inside = is_in_range(walk, leaf_last(walk->leaves));
+		walk->page = leaf_page(leaves);
+		walk->page_is_inside = is_in_range(walk, leaf_last(leaves));
 		walk->visible_block = InvalidBlockNumber;
 	}
 	if (walk->page_is_inside || is_in_range(walk, walk->entry))
 		return true;
-	leaf_leave(walk->leaves);
+	leaf_leave(leaves);
 	return false;
 }
 
@@ -335,14 +413,15 @@ bool
 index_walk_is_visible(IndexWalk *walk)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&walk->tid);
-	Buffer *map_buffer = &walk->map_buffers[block / BLOCKS_PER_MAP_PAGE % N_MAP_BUFFERS];
+	Relation relation = walk->table->parts[walk->part];
+	Buffer *map_buffer = &walk->at->map_buffers[block / BLOCKS_PER_MAP_PAGE % N_MAP_BUFFERS];
 
-	if (walk->leaves != NULL && block == walk->visible_block)
+	if (walk->at->leaves != NULL && block == walk->visible_block)
 		return true;
-	if (!VM_ALL_VISIBLE(walk->table->relation, block, map_buffer))
+	if (!VM_ALL_VISIBLE(relation, block, map_buffer))
 		return false;
 	/* The tuple is not fetched, so the predicate lock is on its whole page. */
-	PredicateLockPage(walk->table->relation, block, walk->snapshot);
+	PredicateLockPage(relation, block, walk->snapshot);
 	walk->visible_block = block;
 	return true;
 }
@@ -351,14 +430,16 @@ index_walk_is_visible(IndexWalk *walk)
 static bool
 fetch_entry(IndexWalk *walk)
 {
-	bool found = fetch_match(&walk->fetch, &walk->tid, walk->heap_quals, walk->nheap_quals);
+	IndexScanDesc scan = walk->at->scan;
+	bool found =
+		fetch_match(&walk->fetch, index_walk_place(walk), walk->heap_quals, walk->nheap_quals);
 
 	walk->work += WORK_BLOCK + WORK_TUPLE + (walk->fetch.join != NULL ? WORK_JOIN : 0);
 	if (found)
-		pgstat_count_heap_fetch(walk->index->relation);
+		pgstat_count_heap_fetch(walk->at->index);
 	/* The scan's next step may mark a dead entry for others, but not on a replica. */
-	if (walk->scan != NULL && !walk->scan->xactStartedInRecovery)
-		walk->scan->kill_prior_tuple = walk->fetch.all_dead;
+	if (scan != NULL && !scan->xactStartedInRecovery)
+		scan->kill_prior_tuple = walk->fetch.all_dead;
 	return found;
 }
 
@@ -374,7 +455,7 @@ meets_quals(IndexWalk *walk)
 		if (!qual_holds(walk->index_quals[i], value, isnull))
 			return false;
 	}
-	return walk->tags == NULL || tag_walk_has(walk->tags, &walk->tid);
+	return walk->tags == NULL || tag_walk_has(walk->tags, index_walk_place(walk));
 }
 
 /*
@@ -431,14 +512,21 @@ index_walk_value(IndexWalk *walk, AttrNumber column, bool *isnull)
 void
 index_walk_end(IndexWalk *walk)
 {
-	if (walk->leaves != NULL)
-		leaf_end(walk->leaves);
-	if (walk->scan != NULL)
-		index_endscan(walk->scan);
+	for (int i = 0; walk->parts != NULL && i < walk->table->nparts; i++)
+	{
+		WalkPart *part = walk->parts[i];
+
+		if (part == NULL)
+			continue;
+		if (part->leaves != NULL)
+			leaf_end(part->leaves);
+		if (part->scan != NULL)
+			index_endscan(part->scan);
+		for (int j = 0; j < N_MAP_BUFFERS; j++)
+			if (BufferIsValid(part->map_buffers[j]))
+				ReleaseBuffer(part->map_buffers[j]);
+	}
 	if (walk->filter != NULL)
 		walk->filter->end(walk->filter);
 	fetch_end(&walk->fetch);
-	for (int i = 0; i < N_MAP_BUFFERS; i++)
-		if (BufferIsValid(walk->map_buffers[i]))
-			ReleaseBuffer(walk->map_buffers[i]);
 }

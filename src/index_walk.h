@@ -46,9 +46,19 @@ typedef struct EntryFilter
 	int64 work; /* of asking it once */
 } EntryFilter;
 
+/* What a walk has open of a part of its index */
+typedef struct WalkPart
+{
+	Relation index;
+	LeafReader *leaves; /* for a walk without a direction */
+	IndexScanDesc scan; /* for one with a direction */
+	Buffer map_buffers[N_MAP_BUFFERS];
+} WalkPart;
+
 /*
  * A walk reads key ranges: one for each value of a list on the index's first column, or a
- * single one. A key range has its entries in the order of the remaining columns.
+ * single one. A key range has its entries in the order of the remaining columns. Of a
+ * partitioned table, each part has such ranges, but for projects, which are in one part each.
  */
 struct IndexWalk
 {
@@ -57,9 +67,11 @@ struct IndexWalk
 	Snapshot snapshot;
 	ScanDirection direction;
 	int nranges;
-	Qual *list;     /* whose values the ranges have; NULL: a single range */
-	Qual *bounds;   /* on the next column, or NULL */
-	bool resumable; /* a range can be started within */
+	PartProject *ranges; /* of a list of projects of a partitioned table; else NULL */
+	bool stands;         /* no part has two ranges: each goes on where it stopped */
+	Qual *list;          /* whose values the ranges have; NULL: a single range */
+	Qual *bounds;        /* on the next column, or NULL */
+	bool resumable;      /* a range can be started within */
 
 	/* Quals that the ranges do not meet by themselves */
 	int nindex_quals;
@@ -74,18 +86,18 @@ struct IndexWalk
 	EntryFilter *filter; /* one more for the entries, or NULL */
 	bool asks_again;     /* it, for the last entry */
 
+	WalkPart **parts;    /* those that were started */
+	WalkPart *at;        /* the one being read */
+	int part;            /* its number */
 	int range;           /* the one being read */
 	int64 range_entries; /* read of it */
-	LeafReader *leaves;  /* for a walk without a direction */
 	int64 page;          /* of the leaves, the last one seen in the range; they count from 1 */
 	bool page_is_inside; /* the range, with all its entries */
-	IndexScanDesc scan;  /* for one with a direction */
 	int nkeys;           /* of each of its ranges */
 	ScanKeyData place_keys[2]; /* the place behind which a range is resumed */
 	IndexTuple entry;          /* the last one */
 	ItemPointerData tid;       /* where its chain of updates begins */
 	Fetch fetch;
-	Buffer map_buffers[N_MAP_BUFFERS];
 	BlockNumber visible_block; /* the last one seen to be visible to everybody */
 	int64 work;
 };
@@ -99,6 +111,9 @@ extern int64 index_walk_whole_work(const IndexWalk *walk);
 extern void index_walk_use_tags(IndexWalk *walk, const TagWalk *tags);
 extern void index_walk_start_range(IndexWalk *walk, int range);
 extern void index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace);
+extern void index_walk_continue_range(IndexWalk *walk, int range);
+extern Datum index_walk_range_value(const IndexWalk *walk, int range);
+extern RowPlace index_walk_place(const IndexWalk *walk);
 extern WalkResult index_walk_next_entry(IndexWalk *walk, int64 work_limit);
 extern bool index_walk_is_visible(IndexWalk *walk);
 extern WalkResult index_walk_next(IndexWalk *walk, int64 work_limit);

@@ -59,13 +59,11 @@ typedef struct JobCounts
 	DirectTable *table;
 	DirectIndex *key;
 	AttrNumber size_class;
-	Snapshot snapshot;
+	KeyScan rows;
 	MemoryContext context;
 	MemoryContext map_context; /* NULL until the first map */
-	IndexScanDesc scan;        /* NULL until the first look-up */
-	TupleTableSlot *slot;
-	pg_uuid_t project_id; /* the last one asked for */
-	int nasked;           /* batches of this */
+	pg_uuid_t project_id;      /* the last one asked for */
+	int nasked;                /* batches of this */
 	bool has_map;
 	bool is_large; /* its map takes more memory than there is */
 	job_count_map_hash *map;
@@ -100,8 +98,11 @@ begin_map(JobCounts *counts)
 	index_walk_init(&counts->map_walk, counts->table, counts->key, quals, nquals, &quals[0],
 					NoMovementScanDirection);
 	index_walk_need_column(&counts->map_walk, counts->size_class);
-	index_walk_start_range(&counts->map_walk, 0);
-	counts->reads_map = true;
+	counts->reads_map = counts->map_walk.nranges > 0;
+	counts->has_map =
+		!counts->reads_map; /* It is empty where there is no partition for the project. */
+	if (counts->reads_map)
+		index_walk_start_range(&counts->map_walk, 0);
 	MemoryContextSwitchTo(previous);
 }
 
@@ -159,15 +160,9 @@ look_up(JobCounts *counts, const pg_uuid_t *project_id, const pg_uuid_t *id)
 	AttrNumber number = counts->table->columns[COLUMN_JOBS_COUNT];
 	bool isnull;
 
-	if (counts->scan == NULL)
-	{
-		counts->scan = begin_key_scan(counts->table, counts->key, counts->snapshot);
-		counts->slot = table_slot_create(counts->table->relation, NULL);
-	}
-	if (!find_by_key(counts->scan, counts->key, UUIDPGetDatum(project_id), UUIDPGetDatum(id),
-					 counts->slot))
+	if (!key_scan_find(&counts->rows, UUIDPGetDatum(project_id), UUIDPGetDatum(id)))
 		return -1;
-	return DatumGetInt32(slot_getattr(counts->slot, number, &isnull));
+	return DatumGetInt32(slot_getattr(counts->rows.slot, number, &isnull));
 }
 
 /*
@@ -267,11 +262,7 @@ end_filter(EntryFilter *filter)
 		MemoryContextDelete(counts->map_context);
 	counts->map_context = NULL;
 	counts->has_map = false;
-	if (counts->scan == NULL)
-		return;
-	index_endscan(counts->scan);
-	ExecDropSingleTupleTableSlot(counts->slot);
-	counts->scan = NULL;
+	key_scan_end(&counts->rows);
 }
 
 /*
@@ -304,7 +295,7 @@ job_counts_filter(IndexWalk *walk, DirectTable *table, DirectIndex *key, AttrNum
 	counts->table = table;
 	counts->key = key;
 	counts->size_class = size_class;
-	counts->snapshot = walk->snapshot;
+	key_scan_init(&counts->rows, table, key, walk->snapshot);
 	counts->context = CurrentMemoryContext;
 	walk->filter = &counts->filter;
 	return true;

@@ -77,7 +77,8 @@ make_first_room(Merge *merge)
 {
 	int64 nranges = merge->walk.nranges;
 	int64 share = Min(merge->scan->wanted / nranges, merge->most_read / 4);
-	int size = Max(share, 1);
+	/* Several ranges that stand go on at no cost. */
+	int size = merge->walk.stands && nranges > 1 ? 1 : Max(share, 1);
 
 	if (!has_room(merge, nranges * size))
 		size = 1;
@@ -135,7 +136,7 @@ start_range(Merge *merge, int i)
 		SortEntry all; /* of the range, but for their ids */
 		int order;
 
-		set_sort_key(scan, &all, walk->list->values[i], false);
+		set_sort_key(scan, &all, index_walk_range_value(walk, i), false);
 		order = compare_keys(scan, &all, &scan->after);
 		if (order < 0)
 			return false;
@@ -170,8 +171,9 @@ continue_range(Merge *merge, int i)
 			sizeof(SortEntry) * range->nsort_entries);
 	range->next = 0;
 	range->nready = 0;
-	/* A single one stands where it stopped. */
-	if (merge->walk.nranges > 1)
+	if (merge->walk.stands)
+		index_walk_continue_range(&merge->walk, i);
+	else
 		start_behind(merge, i, range->last.key, &range->last.id);
 }
 
@@ -194,23 +196,28 @@ order_class(Merge *merge, KeyRange *range)
 	range->nready = range->nsort_entries;
 }
 
-/* Leaves the memory of the only range to the other paths. */
+/* Leaves the memory of the ranges to the other paths. */
 static void
-give_up(Merge *merge, KeyRange *range)
+give_up(Merge *merge)
 {
 	merge->gave_up = true;
-	while (range->nsort_entries > 0)
-		free_key(merge->scan, &range->sort_entries[--range->nsort_entries]);
-	pfree(range->sort_entries);
-	range->sort_entries = NULL;
+	for (int i = 0; i < merge->walk.nranges; i++)
+	{
+		KeyRange *range = &merge->ranges[i];
+
+		while (range->nsort_entries > 0)
+			free_key(merge->scan, &range->sort_entries[--range->nsort_entries]);
+		pfree(range->sort_entries);
+		range->sort_entries = NULL;
+	}
 }
 
 /*
- * Adds a match to the one range of a walk. By size classes, those of one class come in
+ * Adds a match to a range that stands where it stops. By size classes, those of one class come in
  * any order, unless it has a single number.
  */
 static void
-add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
+add_to_standing_range(Merge *merge, KeyRange *range, SortEntry *match)
 {
 	bool by_class = merge->scan->request->order_by == COLUMN_JOBS_COUNT;
 	int class = by_class ? size_class(DatumGetInt32(match->key)) : 0;
@@ -221,7 +228,7 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 	if (!merge->has_handed_over && range->nsort_entries >= range->size &&
 		range->nready < range->nsort_entries && !has_room(merge, range->size))
 	{
-		give_up(merge, range);
+		give_up(merge);
 		return;
 	}
 	add_to_range(merge, range, match);
@@ -231,8 +238,8 @@ add_to_only_range(Merge *merge, KeyRange *range, SortEntry *match)
 
 /*
  * Goes on reading a range until it has as many matches as it should; returns whether it
- * has. With several ranges a read stops only between two different places in the order:
- * the range is resumed behind the last one, and an equal one would be passed over.
+ * has. A range that is resumed behind the last match stops only between two different places in
+ * the order: an equal one would be passed over.
  */
 static bool
 fill_range(Merge *merge, int64 work_limit)
@@ -271,12 +278,12 @@ fill_range(Merge *merge, int64 work_limit)
 			return false;
 		}
 		set_sort_key(scan, &match, key, isnull);
-		set_sort_place(&match, id, &walk->tid);
+		set_sort_place(&match, id, index_walk_place(walk));
 		if (!is_behind(scan, &match))
 			continue;
-		if (walk->nranges == 1)
+		if (walk->stands)
 		{
-			add_to_only_range(merge, range, &match);
+			add_to_standing_range(merge, range, &match);
 			if (merge->gave_up)
 				return false;
 			if (range->nready >= enough)
@@ -292,14 +299,14 @@ fill_range(Merge *merge, int64 work_limit)
 }
 
 static void
-add_tid(Merge *merge, ItemPointer tid)
+add_place(Merge *merge, RowPlace place)
 {
-	if (merge->ntids >= merge->size)
+	if (merge->nplaces >= merge->size)
 	{
 		merge->size *= 2;
-		merge->tids = repalloc_huge(merge->tids, sizeof(ItemPointerData) * merge->size);
+		merge->places = repalloc_huge(merge->places, sizeof(RowPlace) * merge->size);
 	}
-	merge->tids[merge->ntids++] = *tid;
+	merge->places[merge->nplaces++] = place;
 	merge->found++;
 }
 
@@ -314,12 +321,12 @@ merge_prepare(Merge *merge)
 	if (merge->gave_up)
 		return;
 	merge->most_read = Max(Min(room, MOST_RANGE_READ), LEAST_RANGE_READ);
-	merge->walk.resumable = nranges > 1 || merge->scan->request->after != NULL;
+	merge->walk.resumable = !merge->walk.stands || merge->scan->request->after != NULL;
 	merge->ranges = palloc_extended(sizeof(KeyRange) * nranges, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	merge->heap = binaryheap_allocate(nranges, compare_ranges, merge);
 	merge->reading = -1;
 	merge->size = 128;
-	merge->tids = palloc(sizeof(ItemPointerData) * merge->size);
+	merge->places = palloc(sizeof(RowPlace) * merge->size);
 }
 
 /*
@@ -367,16 +374,16 @@ merge_advance(Merge *merge, int64 work_limit)
 			merge->complete = true;
 			return true;
 		}
-		if (merge->ntids == merge->size &&
-			!fits_budget(merge->scan->context, sizeof(ItemPointerData) * merge->size,
-						 sizeof(ItemPointerData) * merge->size * 2))
+		if (merge->nplaces == merge->size &&
+			!fits_budget(merge->scan->context, sizeof(RowPlace) * merge->size,
+						 sizeof(RowPlace) * merge->size * 2))
 			return true;
 		i = DatumGetInt32(binaryheap_first(merge->heap));
 		range = &merge->ranges[i];
 		if (merge->skipped < request->offset)
 			merge->skipped++;
 		else
-			add_tid(merge, &range->sort_entries[range->next].tid);
+			add_place(merge, sort_place(&range->sort_entries[range->next]));
 		if (merge->found == request->limit)
 		{
 			merge->complete = true;
@@ -392,7 +399,8 @@ merge_advance(Merge *merge, int64 work_limit)
 				int larger = Min(range->size * 2, merge->most_read);
 
 				continue_range(merge, i);
-				if (larger > range->size && has_room(merge, larger - range->size))
+				if ((!merge->walk.stands || merge->walk.nranges == 1) && larger > range->size &&
+					has_room(merge, larger - range->size))
 					set_room(merge, range, larger);
 			}
 		}
@@ -408,12 +416,16 @@ merge_work_left(const Merge *merge)
 	double whole = index_walk_whole_work(&merge->walk);
 	/* Once the estimate is used up, as much is taken to be left as was done. */
 	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
+	/* Several ranges that stand are found once. */
+	bool stand = merge->walk.stands && merge->walk.nranges > 1;
+	double found = stand ? merge->nstarted * (double) WORK_DESCENT : 0;
 	double expected = (double) NO_WORK_LIMIT;
 
 	if (merge->gave_up)
 		return NO_WORK_LIMIT;
 	if (merge->nread > 0)
-		expected = merge->walk.work * (wanted - merge->nread) / merge->nread;
+		expected = (merge->walk.work - found) * (wanted - merge->nread) / merge->nread +
+				   (stand ? merge->walk.nranges * (double) WORK_DESCENT - found : 0);
 	else if (merge->walk.work == 0 && !index_walk_is_filtered(&merge->walk))
 		expected = wanted * WORK_STEP + (double) merge->walk.nranges * WORK_DESCENT;
 	return (int64) Max(Min(expected, most), 0);

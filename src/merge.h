@@ -25,9 +25,9 @@ typedef struct Merge
 	Size room;     /* for the matches of all ranges, in bytes */
 	binaryheap *heap;
 	int64 skipped;
-	int64 found;           /* of the page's rows */
-	ItemPointerData *tids; /* of those that were not taken yet */
-	int64 ntids;
+	int64 found;      /* of the page's rows */
+	RowPlace *places; /* of those that were not taken yet */
+	int64 nplaces;
 	int64 size;
 	bool complete;        /* the page */
 	bool has_handed_over; /* rows: it cannot give up any more */

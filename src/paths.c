@@ -176,10 +176,11 @@ add_collection(DirectScan *scan, PathSet *paths, Source source, Qual *qual, cons
 	if (collection->walk.needs_heap && collection->walk.list != NULL &&
 		collection->walk.index->is_key)
 	{
+		int nvalues = collection->walk.list->nvalues;
+
 		collection->sized = true;
 		collection->known_work = collection->walk.nranges * (int64) WORK_DESCENT +
-								 fetch_work(collection, collection->walk.nranges,
-											Min(collection->walk.nranges, scan->nblocks));
+								 fetch_work(collection, nvalues, Min(nvalues, scan->nblocks));
 	}
 	paths->ncollections++;
 }
@@ -296,13 +297,13 @@ add_merge(DirectScan *scan, PathSet *paths, Source source, Qual *list)
 		if ((list != NULL && index->columns[0] != list->columns[source]) ||
 			!is_page_order(scan, source, index, list == NULL ? 0 : 1))
 			continue;
-		/* A key range is started behind a key, and no comparison finds nulls there. */
-		if (((list != NULL && list->nvalues > 1) || scan->request->after != NULL) &&
-			(scan->after.isnull || !direct_is_not_null(table, index->columns[list != NULL])))
-			continue;
 		prepare_walk(scan, &walk, source, index, list,
 					 scan->request->descending ? BackwardScanDirection : ForwardScanDirection,
 					 true);
+		/* A key range is started behind a key, and no comparison finds nulls there. */
+		if ((!walk.stands || scan->request->after != NULL) &&
+			(scan->after.isnull || !direct_is_not_null(table, index->columns[list != NULL])))
+			continue;
 		if (!found || is_better(&walk, &merge->walk))
 			merge->walk = walk;
 		found = true;
@@ -432,7 +433,7 @@ sees_few_rows(const PathSet *paths)
 
 		if (walk->list != paths->viewer_projects)
 			continue;
-		entries = direct_entries(walk->index);
+		entries = direct_entries(walk->table, walk->index);
 		if (entries * estimate_share(walk->table, walk->list) <= FEW_OWN_ROWS)
 			return true;
 		if (entries * estimate_common_share(walk->table, walk->list) > FEW_OWN_ROWS)

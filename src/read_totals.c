@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -68,16 +69,17 @@ triggers_keep_totals(Relation batch)
 	return kept == all;
 }
 
-/* Whether some partitions are on other servers, where no trigger of the table's fires. */
+/* Whether some partitions may be on other servers, where no trigger of the table's fires. */
 static bool
-has_foreign_partitions(Relation batch)
+may_have_foreign_partitions(Relation batch)
 {
-	ListCell *cell;
+	PartitionDesc partitions;
 
 	if (batch->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return false;
-	foreach (cell, find_all_inheritors(RelationGetRelid(batch), AccessShareLock, NULL))
-		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_FOREIGN_TABLE)
+	partitions = RelationGetPartitionDesc(batch, true);
+	for (int i = 0; i < partitions->nparts; i++)
+		if (get_rel_relkind(partitions->oids[i]) != RELKIND_RELATION)
 			return true;
 	return false;
 }
@@ -131,7 +133,7 @@ totals_may_answer(const Request *request)
 		(batch->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		 (batch->rd_rel->relkind == RELKIND_RELATION && !has_subclass(RelationGetRelid(batch)) &&
 		  !has_superclass(RelationGetRelid(batch)))) &&
-		triggers_keep_totals(batch) && !has_foreign_partitions(batch) &&
+		triggers_keep_totals(batch) && !may_have_foreign_partitions(batch) &&
 		direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
 		direct_policy_fallback_reason(totals, BATCH_POLICY) == NULL &&
 		may_select(request, batch, totals);
@@ -316,8 +318,8 @@ typedef struct TotalReader
 	Fetch fetch;
 	int nprojects; /* -1: all */
 	Datum *projects;
-	int ntids;
-	ItemPointerData *tids; /* found, and not fetched yet */
+	int nplaces;
+	RowPlace *places; /* found, and not fetched yet */
 	TotalSum *sum;
 } TotalReader;
 
@@ -325,15 +327,15 @@ typedef struct TotalReader
 static void
 add_found(TotalReader *reader)
 {
-	sort_tids(reader->tids, reader->ntids);
-	for (int i = 0; i < reader->ntids; i++)
+	sort_places(reader->places, reader->nplaces);
+	for (int i = 0; i < reader->nplaces; i++)
 	{
 		bool isnull;
 		Datum cells;
 		ArrayType *array;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!fetch_tuple(&reader->fetch, &reader->tids[i]))
+		if (!fetch_tuple(&reader->fetch, reader->places[i]))
 			continue;
 		cells = slot_getattr(reader->fetch.slot, reader->n_column, &isnull);
 		if (isnull)
@@ -344,7 +346,7 @@ add_found(TotalReader *reader)
 		if ((Pointer) array != DatumGetPointer(cells))
 			pfree(array);
 	}
-	reader->ntids = 0;
+	reader->nplaces = 0;
 }
 
 /* Finds the rows of a device, or of all devices together. The projects are in the index's order. */
@@ -388,8 +390,8 @@ find_device(TotalReader *reader, Datum device, bool all_devices)
 		}
 		else
 		{
-			reader->tids[reader->ntids++] = tid;
-			if (reader->ntids == FETCHED_AT_ONCE)
+			reader->places[reader->nplaces++] = place_of(0, &tid);
+			if (reader->nplaces == FETCHED_AT_ONCE)
 				add_found(reader);
 		}
 	}
@@ -440,7 +442,7 @@ sum_by_index(const Request *request, TotalSum *sum)
 	}
 	reader.index = &reader.table->indexes[0];
 	fetch_init(&reader.fetch, reader.table, NULL, GetActiveSnapshot());
-	reader.tids = palloc(sizeof(ItemPointerData) * FETCHED_AT_ONCE);
+	reader.places = palloc(sizeof(RowPlace) * FETCHED_AT_ONCE);
 	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
 	if (projects->given)
 		reader.projects = sorted_list(projects->value, &reader.nprojects);

@@ -29,8 +29,7 @@ new_join(DirectScan *scan, Source source)
 	Source other = source == SOURCE_BATCH ? SOURCE_JOB_COUNT : SOURCE_BATCH;
 	KeyJoin *join = palloc0(sizeof(KeyJoin));
 
-	join->table = scan->tables[other];
-	join->key = scan_key(scan, other);
+	key_scan_init(&join->rows, scan->tables[other], scan_key(scan, other), scan->snapshot);
 	join->quals = palloc(sizeof(Qual *) * (scan->nquals + 1));
 	for (int i = 0; i < scan->nquals; i++)
 		if (scan->quals[i].columns[source] == InvalidAttrNumber)
@@ -102,7 +101,7 @@ fetched_value(const Fetch *fetch, ColumnId column, bool *isnull)
 
 	if (own != InvalidAttrNumber)
 		return slot_getattr(fetch->slot, own, isnull);
-	return slot_getattr(fetch->join->slot, fetch->join->table->columns[column], isnull);
+	return slot_getattr(fetch->join->rows.slot, fetch->join->rows.table->columns[column], isnull);
 }
 
 /*
@@ -140,10 +139,18 @@ set_sort_key(DirectScan *scan, SortEntry *match, Datum key, bool isnull)
 }
 
 void
-set_sort_place(SortEntry *match, Datum id, const ItemPointerData *tid)
+set_sort_place(SortEntry *match, Datum id, RowPlace place)
 {
 	match->id = *DatumGetUUIDP(id);
-	match->tid = *tid;
+	match->part = place_part(place);
+	ItemPointerSet(&match->tid, place_block(place), place_offset(place));
+}
+
+/* Where a match's tuple is. */
+RowPlace
+sort_place(const SortEntry *match)
+{
+	return place_of(match->part, &match->tid);
 }
 
 /* Gives a match a key of its own. */

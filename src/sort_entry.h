@@ -21,6 +21,7 @@ typedef struct SortEntry
 {
 	Datum key; /* in the order column */
 	bool isnull;
+	uint8 part; /* of the table */
 	pg_uuid_t id;
 	ItemPointerData tid;
 } SortEntry;
@@ -33,7 +34,7 @@ typedef struct DirectScan
 	Snapshot snapshot;
 	MemoryContext context;
 	DirectTable *tables[N_SOURCES];
-	BlockNumber nblocks;                      /* of "batch" */
+	double nblocks;                           /* of "batch" */
 	AttrNumber columns[N_SOURCES][N_COLUMNS]; /* by ColumnId; those that the table has */
 	AttrNumber job_columns[N_JOB_STATUSES];   /* of "batch_job_count" */
 	AttrNumber size_class_column;             /* of that, too */
@@ -86,7 +87,8 @@ extern void sort_entries(SortEntry *matches, size_t nsort_entries, DirectScan *s
 extern Datum row_value(IndexWalk *walk, const Fetch *fetch, ColumnId column, bool *isnull);
 extern Datum fetched_value(const Fetch *fetch, ColumnId column, bool *isnull);
 extern void set_sort_key(DirectScan *scan, SortEntry *match, Datum key, bool isnull);
-extern void set_sort_place(SortEntry *match, Datum id, const ItemPointerData *tid);
+extern void set_sort_place(SortEntry *match, Datum id, RowPlace place);
+extern RowPlace sort_place(const SortEntry *match);
 extern void keep_key(DirectScan *scan, SortEntry *match);
 extern void free_key(DirectScan *scan, SortEntry *match);
 

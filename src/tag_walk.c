@@ -41,17 +41,20 @@
 /* Tuples of a page, where they were never counted */
 #define UNKNOWN_DENSITY 20
 
-/* A block of the table, and which of the offsets are its own: up to where those of the next block begin */
+/*
+ * A block of the table, and which of the offsets are its own: up to where those of the next
+ * block begin. The number is a place_page().
+ */
 typedef struct TaggedBlock
 {
-	BlockNumber number;
+	uint64 number;
 	uint32 start;
 } TaggedBlock;
 
 struct TagWalk
 {
 	DirectTable *table;
-	Relation index;
+	DirectIndex *index;
 	Snapshot snapshot;
 	MemoryContext context; /* of the request */
 	Qual *tags;
@@ -71,9 +74,13 @@ struct TagWalk
 	int64 noffsets;
 	int64 offsets_size;
 	OffsetNumber *offsets;
-	/* For each block of the table the first of "blocks" that is not before it; NULL: it is searched for */
+	/*
+	 * For each block of the table the first of "blocks" that is not before it; NULL: it is
+	 * searched for. Those of its parts follow each other.
+	 */
 	uint32 *places;
-	BlockNumber nplaces;
+	BlockNumber *nplaces; /* of each part */
+	int64 *first_places;
 
 	int64 block; /* in "blocks" */
 	int64 next;
@@ -83,7 +90,7 @@ struct TagWalk
 };
 
 /* The GIN index on the column of the tags, or NULL. */
-static Relation
+static DirectIndex *
 find_index(DirectTable *table, AttrNumber column)
 {
 	Oid family = get_opclass_family(GetDefaultOpClass(TEXTARRAYOID, GIN_AM_OID));
@@ -94,13 +101,14 @@ find_index(DirectTable *table, AttrNumber column)
 		return NULL;
 	foreach (cell, table->others)
 	{
-		Relation index = lfirst(cell);
+		DirectIndex *candidate = lfirst(cell);
+		Relation index = candidate->relation;
 
 		if (index->rd_rel->relam == GIN_AM_OID && index->rd_index->indkey.values[0] == column &&
 			index->rd_opfamily[0] == family &&
 			(!OidIsValid(index->rd_indcollation[0]) ||
 			 get_collation_isdeterministic(index->rd_indcollation[0])))
-			return index;
+			return candidate;
 	}
 	return NULL;
 }
@@ -109,7 +117,7 @@ find_index(DirectTable *table, AttrNumber column)
 TagWalk *
 tag_walk_init(DirectTable *table, Qual *tags, MemoryContext context)
 {
-	Relation index = find_index(table, tags->columns[table->source]);
+	DirectIndex *index = find_index(table, tags->columns[table->source]);
 	TagWalk *walk;
 
 	if (index == NULL)
@@ -126,18 +134,24 @@ tag_walk_init(DirectTable *table, Qual *tags, MemoryContext context)
 Relation
 tag_walk_index(const TagWalk *walk)
 {
-	return walk->index;
+	return walk->index->relation;
 }
 
 /* How many tuples a page of the table has. */
 static double
 page_density(const TagWalk *walk)
 {
-	const Form_pg_class class = walk->table->relation->rd_rel;
+	double ntuples = 0;
+	double npages = 0;
 
-	if (class->reltuples > 0 && class->relpages > 0)
-		return class->reltuples / class->relpages;
-	return UNKNOWN_DENSITY;
+	for (int i = 0; i < walk->table->nparts; i++)
+	{
+		const Form_pg_class class = walk->table->parts[i]->rd_rel;
+
+		ntuples += Max(class->reltuples, 0);
+		npages += class->relpages;
+	}
+	return ntuples > 0 && npages > 0 ? ntuples / npages : UNKNOWN_DENSITY;
 }
 
 /* What finding the tuples may take. */
@@ -147,10 +161,11 @@ tag_walk_find_work(TagWalk *walk)
 	if (walk->find_work == 0)
 	{
 		double ntuples = page_density(walk) * estimate_tag_share(walk->table, walk->tags) *
-						 RelationGetNumberOfBlocks(walk->table->relation);
+						 direct_blocks(walk->table);
 
 		walk->find_work =
-			(walk->tags->nall + walk->tags->nany) * (int64) WORK_DESCENT + ntuples * WORK_TAGGED;
+			walk->table->nparts * (walk->tags->nall + walk->tags->nany) * (int64) WORK_DESCENT +
+			ntuples * WORK_TAGGED;
 	}
 	return walk->find_work;
 }
@@ -161,13 +176,14 @@ init_key(const TagWalk *walk, ScanKey key, Oid operator_oid, Datum *tags, int nt
 	ArrayType *list = construct_array(tags, ntags, TEXTOID, -1, false, TYPALIGN_INT);
 
 	ScanKeyEntryInitialize(
-		key, 0, 1, get_op_opfamily_strategy(operator_oid, walk->index->rd_opfamily[0]), ANYARRAYOID,
-		walk->index->rd_indcollation[0], get_opcode(operator_oid), PointerGetDatum(list));
+		key, 0, 1, get_op_opfamily_strategy(operator_oid, walk->index->relation->rd_opfamily[0]),
+		ANYARRAYOID, walk->index->relation->rd_indcollation[0], get_opcode(operator_oid),
+		PointerGetDatum(list));
 }
 
 /* Half of the memory is for the bitmap, which loses offsets rather than take more, half for what is kept of it. */
 static TIDBitmap *
-read_index(TagWalk *walk)
+read_index(TagWalk *walk, int part)
 {
 	const Qual *tags = walk->tags;
 	ScanKeyData keys[2];
@@ -179,7 +195,8 @@ read_index(TagWalk *walk)
 		init_key(walk, &keys[nkeys++], OID_ARRAY_CONTAINS_OP, tags->all, tags->nall);
 	if (tags->nany > 0)
 		init_key(walk, &keys[nkeys++], OID_ARRAY_OVERLAP_OP, tags->any, tags->nany);
-	scan = begin_bitmap_scan(walk->index, walk->snapshot, nkeys);
+	scan =
+		begin_bitmap_scan(direct_index_part(walk->table, walk->index, part), walk->snapshot, nkeys);
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	index_getbitmap(scan, bitmap);
 	index_endscan(scan);
@@ -215,16 +232,15 @@ has_room_for_offsets(TagWalk *walk, int64 wanted)
 											wanted, sizeof(*walk->offsets)));
 }
 
-/* Keeps what a bitmap has. Returns false if there is no memory for it. */
+/* Keeps what a part's bitmap has. Returns false if there is no memory for it. */
 static bool
-keep_bitmap(TagWalk *walk, BitmapIterator *iterator)
+keep_bitmap(TagWalk *walk, int part, BitmapIterator *iterator)
 {
 	OffsetNumber offsets[MAX_BITMAP_OFFSETS];
 	BlockNumber block;
 	int noffsets;
 	bool recheck;
 
-	walk->exact = true;
 	while (next_bitmap_page(iterator, &block, offsets, &noffsets, &recheck))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -240,7 +256,7 @@ keep_bitmap(TagWalk *walk, BitmapIterator *iterator)
 		if (!has_room_for_offsets(walk, walk->noffsets + noffsets) ||
 			!has_room_for_blocks(walk, walk->nblocks + 2))
 			return false;
-		walk->blocks[walk->nblocks].number = block;
+		walk->blocks[walk->nblocks].number = place_page(make_place(part, block, 0));
 		walk->blocks[walk->nblocks++].start = walk->noffsets;
 		memcpy(walk->offsets + walk->noffsets, offsets, sizeof(OffsetNumber) * noffsets);
 		walk->noffsets += noffsets;
@@ -267,32 +283,44 @@ forget_bitmap(TagWalk *walk)
 static void
 place_blocks(TagWalk *walk)
 {
-	BlockNumber nblocks = RelationGetNumberOfBlocks(walk->table->relation);
+	int nparts = walk->table->nparts;
+	int64 nblocks = direct_blocks(walk->table);
 	int64 i = 0;
+	int64 n = 0;
 
 	if (walk->nblocks < nblocks / DENSE_BLOCKS ||
 		!fits_budget(walk->context, 0, sizeof(*walk->places) * (Size) nblocks))
 		return;
 	walk->places = palloc_extended(sizeof(*walk->places) * (Size) nblocks, MCXT_ALLOC_HUGE);
-	walk->nplaces = nblocks;
-	for (BlockNumber block = 0; block < nblocks; block++)
+	walk->nplaces = palloc(sizeof(*walk->nplaces) * nparts);
+	walk->first_places = palloc(sizeof(*walk->first_places) * nparts);
+	for (int part = 0; part < nparts; part++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		while (i < walk->nblocks && walk->blocks[i].number < block)
-			i++;
-		walk->places[block] = i;
+		walk->first_places[part] = n;
+		/* It may have grown meanwhile. */
+		walk->nplaces[part] = Min(RelationGetNumberOfBlocks(walk->table->parts[part]), nblocks - n);
+		for (BlockNumber block = 0; block < walk->nplaces[part]; block++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			while (i < walk->nblocks &&
+				   walk->blocks[i].number < place_page(make_place(part, block, 0)))
+				i++;
+			walk->places[n++] = i;
+		}
 	}
 }
 
 /* The first of the blocks found that is not before a block of the table */
 static int64
-find_block(const TagWalk *walk, BlockNumber number)
+find_block(const TagWalk *walk, RowPlace place)
 {
+	uint64 number = place_page(place);
+	int part = place_part(place);
 	int64 low = 0;
 	int64 high = walk->nblocks;
 
-	if (number < walk->nplaces)
-		return walk->places[number];
+	if (walk->places != NULL && place_block(place) < walk->nplaces[part])
+		return walk->places[walk->first_places[part] + place_block(place)];
 	while (low < high)
 	{
 		int64 middle = (low + high) / 2;
@@ -312,12 +340,17 @@ find_block(const TagWalk *walk, BlockNumber number)
 bool
 tag_walk_find(TagWalk *walk)
 {
-	TIDBitmap *bitmap = read_index(walk);
-	BitmapIterator *iterator = begin_bitmap(bitmap);
+	walk->found = true;
+	walk->exact = true;
+	for (int part = 0; part < walk->table->nparts && walk->found; part++)
+	{
+		TIDBitmap *bitmap = read_index(walk, part);
+		BitmapIterator *iterator = begin_bitmap(bitmap);
 
-	walk->found = keep_bitmap(walk, iterator);
-	end_bitmap(iterator);
-	tbm_free(bitmap);
+		walk->found = keep_bitmap(walk, part, iterator);
+		end_bitmap(iterator);
+		tbm_free(bitmap);
+	}
 	if (walk->found)
 		place_blocks(walk);
 	else
@@ -340,15 +373,14 @@ tag_walk_is_exact(const TagWalk *walk)
 
 /* Whether a tuple is among those found. */
 bool
-tag_walk_has(const TagWalk *walk, ItemPointer tid)
+tag_walk_has(const TagWalk *walk, RowPlace place)
 {
-	BlockNumber number = ItemPointerGetBlockNumber(tid);
-	int64 block = find_block(walk, number);
+	int64 block = find_block(walk, place);
 
-	if (block == walk->nblocks || walk->blocks[block].number != number)
+	if (block == walk->nblocks || walk->blocks[block].number != place_page(place))
 		return false;
 	for (uint32 i = walk->blocks[block].start; i < walk->blocks[block + 1].start; i++)
-		if (walk->offsets[i] == ItemPointerGetOffsetNumber(tid))
+		if (walk->offsets[i] == place_offset(place))
 			return true;
 	return false;
 }
@@ -361,7 +393,7 @@ tag_walk_count(const TagWalk *walk)
 }
 
 /* On how many blocks they are. */
-BlockNumber
+int64
 tag_walk_blocks(const TagWalk *walk)
 {
 	return walk->nblocks;
@@ -378,9 +410,9 @@ tag_walk_rewind(TagWalk *walk)
 
 /* The last offset that a block has. */
 static OffsetNumber
-find_last_offset(const TagWalk *walk, BlockNumber block)
+find_last_offset(const TagWalk *walk, RowPlace place)
 {
-	Buffer buffer = ReadBuffer(walk->table->relation, block);
+	Buffer buffer = ReadBuffer(walk->table->parts[place_part(place)], place_block(place));
 	OffsetNumber last;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -391,7 +423,7 @@ find_last_offset(const TagWalk *walk, BlockNumber block)
 
 /* Where the next tuple is; false behind the last one. */
 bool
-tag_walk_next(TagWalk *walk, ItemPointer tid)
+tag_walk_next(TagWalk *walk, RowPlace *place)
 {
 	while (walk->lost_offset == walk->last_offset)
 	{
@@ -403,14 +435,12 @@ tag_walk_next(TagWalk *walk, ItemPointer tid)
 		while (walk->blocks[walk->block + 1].start <= walk->next)
 			walk->block++;
 		offset = walk->offsets[walk->next++];
+		*place = walk->blocks[walk->block].number << 16 | offset;
 		if (offset != InvalidOffsetNumber)
-		{
-			ItemPointerSet(tid, walk->blocks[walk->block].number, offset);
 			return true;
-		}
 		walk->lost_offset = 0;
-		walk->last_offset = find_last_offset(walk, walk->blocks[walk->block].number);
+		walk->last_offset = find_last_offset(walk, *place);
 	}
-	ItemPointerSet(tid, walk->blocks[walk->block].number, ++walk->lost_offset);
+	*place = walk->blocks[walk->block].number << 16 | ++walk->lost_offset;
 	return true;
 }
