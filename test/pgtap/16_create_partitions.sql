@@ -1,0 +1,150 @@
+-- create_tables() with partitions: what it makes, what is kept and read there, and what becomes of a partition that goes. The tables
+-- are made before, as indexes are read with certainty only of tables that are older than the transaction.
+
+\ir include/output.psql
+
+set client_min_messages = warning;
+drop table batches.batch, batches.job, batches.project_member, batches.batch_job_count, batches.batch_total;
+do $$ begin perform batches.create_tables(4); end $$;
+begin;
+\ir include/pgtap.psql
+
+select plan(41);
+
+create function pg_temp.p(n int) returns uuid language sql immutable
+  return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+create function pg_temp.b(n int) returns uuid language sql immutable
+  return ('b0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
+create function pg_temp.counts_hold(what text) returns text language sql
+  return is_empty('select * from batches.verify_counts()', 'verify_counts() is empty ' || what);
+
+-- Before anything else has locked them
+create function pg_temp.partitions_read(call text) returns bigint language plpgsql as $$
+declare
+  n bigint;
+begin
+  begin
+    execute 'select count(*) from ' || call;
+    select count(distinct l.relation) into n from pg_locks l join pg_inherits on inhrelid = l.relation and inhparent = 'batches.batch'::regclass
+     where l.pid = pg_backend_pid() and l.mode = 'AccessShareLock';
+    raise sqlstate 'ZZZZZ';
+  exception when sqlstate 'ZZZZZ' then -- the locks are gone
+    return n;
+  end;
+end $$;
+set local batches.scan = index;
+select is(pg_temp.partitions_read('batches.list_batches()'), 4::bigint, 'without projects all partitions are read');
+select is(pg_temp.partitions_read('batches.list_batches(project_id => array[pg_temp.p(1)])'), 1::bigint, 'for a project, its own');
+insert into batches.project_member values (pg_temp.p(1), 'ann');
+set local batches.user_id = 'ann';
+select is(pg_temp.partitions_read('batches.list_batches()'), 1::bigint, 'for a user of one project, that');
+set local batches.user_id = '';
+
+set local batches.scan = auto;
+
+--
+-- Making them
+--
+
+select throws_ok(format('select batches.create_tables(%s)', n), '22023', 'partitions is ' || n, 'no ' || n || ' partitions')
+  from unnest(array[-1, 0, 1, 257]) n;
+select is(array(select format('%s %s', inhparent::regclass, count(*)) from pg_inherits
+                 where inhparent in ('batches.batch'::regclass, 'batches.job'::regclass, 'batches.batch_job_count'::regclass)
+                 group by inhparent order by inhparent::regclass::text),
+          array['batches.batch 4', 'batches.batch_job_count 4', 'batches.job 4'], 'three tables have as many partitions as asked for');
+select is_empty($$ select c.oid::regclass from pg_class c where c.relispartition and c.relkind = 'r' and c.relnamespace = 'batches'::regnamespace
+                     and (not c.relrowsecurity or exists (select from pg_policy where polrelid = c.oid)) $$,
+                'of a partition itself nobody but its owner sees a row');
+select is((select reloptions from pg_class where oid = 'batches.batch_job_count_3'::regclass), '{fillfactor=50}', 'job counts have room for updates');
+select lives_ok('select batches.create_tables(4)', 'once more, nothing is done');
+select lives_ok('select batches.create_tables()', 'nor without a number');
+select throws_ok('select batches.create_tables(5)', '55000', null, 'another number is an error');
+
+--
+-- Writes
+--
+
+insert into batches.batch (project_id, id, device_type, user_id, tags)
+select pg_temp.p(n % 16), pg_temp.b(n), 'FRESNEL', 'ann', case when n % 50 = 0 then '{rare}' else '{}' end::text[] from generate_series(1, 800) n;
+insert into batches.job (project_id, batch_id, status) select project_id, id, 'DONE' from batches.batch, generate_series(1, 2);
+select is((select count(distinct tableoid) from batches.batch), 4::bigint, 'all partitions have batches');
+select pg_temp.counts_hold('after INSERT');
+select throws_ok($$ insert into batches.job (project_id, batch_id) values (pg_temp.p(1), pg_temp.b(2)) $$, '23503', null, 'a job is of a batch');
+update batches.batch set status = 'RUNNING' where project_id = pg_temp.p(3);
+update batches.job set status = 'ERROR' where project_id = pg_temp.p(4);
+update batches.job set project_id = pg_temp.p(5), batch_id = pg_temp.b(5) where project_id = pg_temp.p(6);
+select pg_temp.counts_hold('after UPDATE, to other partitions, too');
+insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(1), pg_temp.b(999), 'F', 'ann');
+select throws_ok($$ update batches.batch b set project_id = (select o.project_id from batches.batch o where o.tableoid <> b.tableoid limit 1)
+                     where id = pg_temp.b(999) $$, '0A000', null, 'a batch stays in its partition');
+select throws_ok($$ update batches.batch b set project_id = (select o.project_id from batches.batch o where o.tableoid <> b.tableoid limit 1)
+                     where id = pg_temp.b(17) $$, '0A000', null, 'with its jobs');
+select lives_ok($$ update batches.batch set project_id = project_id, id = pg_temp.b(998) where id = pg_temp.b(999) $$, 'its id can change');
+delete from batches.batch where id = pg_temp.b(998);
+insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(2), pg_temp.b(2), 'NEW', 'ann')
+    on conflict (project_id, id) do update set device_type = excluded.device_type;
+delete from batches.batch where project_id = pg_temp.p(7);
+delete from batches.batch_2 where id < pg_temp.b(100);
+select is_empty('select * from batches.job j where not exists (select from batches.batch b where (b.project_id, b.id) = (j.project_id, j.batch_id))',
+                'jobs go with their batches');
+select pg_temp.counts_hold('after DELETE');
+savepoint truncating;
+truncate batches.batch cascade;
+select pg_temp.counts_hold('after TRUNCATE') as result, (select count(*) from batches.job) + (select count(*) from batches.batch_job_count) as left \gset truncate_
+rollback to truncating;
+select :'truncate_result';
+select is(:truncate_left, 0, 'TRUNCATE has emptied all');
+select pg_temp.counts_hold('after it was rolled back');
+
+--
+-- Reads
+--
+
+analyze batches.batch, batches.job, batches.batch_job_count, batches.batch_total;
+set local batches.scan = index;
+select is((select engine from batches.explain_batches()), 'index', 'indexes are read');
+select results_eq($$ select id from batches.list_batches(order_by => 'id') $$, $$ select id from batches.batch order by id desc limit 100 $$, 'all projects');
+select results_eq($$ select id from batches.list_batches(tag => 'rare', order_by => 'id') $$,
+                  $$ select id from batches.batch where tags @> '{rare}' order by id desc limit 100 $$, 'a tag');
+select results_eq($$ select id from batches.list_batches(project_id => array[pg_temp.p(1)], order_by => 'jobs_count') $$,
+                  $$ select id from batches.batch where project_id = pg_temp.p(1) order by id desc limit 100 $$, 'a project');
+select is(batches.count_batches(status => '{RUNNING}'), 50::bigint, 'a count');
+-- The same id in two projects
+insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(9), pg_temp.b(8), 'TWIN', 'ann'), (pg_temp.p(10), pg_temp.b(8), 'TWIN', 'ann');
+select set_eq($$ select project_id from batches.list_batches(id => array[pg_temp.b(8)]) $$, array[pg_temp.p(8), pg_temp.p(9), pg_temp.p(10)],
+              'an id is found in each project that has it');
+
+delete from batches.batch;
+delete from batches.project_member;
+
+--
+-- A partition goes
+--
+
+insert into batches.batch (project_id, id, device_type, user_id) select pg_temp.p(n % 16), pg_temp.b(n), 'FRESNEL', 'ann' from generate_series(1, 160) n;
+insert into batches.job (project_id, batch_id) select project_id, id from batches.batch;
+select count(*) as batches from batches.batch_1 \gset detached_
+alter table batches.job detach partition batches.job_1;
+alter table batches.batch detach partition batches.batch_1;
+alter table batches.batch_job_count detach partition batches.batch_job_count_1;
+select isnt(:detached_batches, 0, 'it had rows');
+select cmp_ok(batches.repair_counts(), '>', 0::bigint, 'its totals are taken away');
+select pg_temp.counts_hold('without the partition');
+select is(batches.count_batches(), 160::bigint - :detached_batches, 'its batches are not counted');
+select is((select count(*) from batches.list_batches("limit" => null)), 160::bigint - :detached_batches, 'nor listed');
+select is((select count(*) from batches.list_batches(project_id => array(select project_id from batches.batch_1))), 0::bigint, 'its projects have none');
+select throws_ok($$ insert into batches.batch (project_id, device_type, user_id) select project_id, 'F', 'ann' from batches.batch_1 limit 1 $$, '23514',
+                 null, 'there is no place for more');
+-- Attached, it gets others: what the session knows of the old ones is forgotten.
+select format('drop index %s', indexrelid::regclass) from pg_index where indrelid = 'batches.batch_1'::regclass and not indisunique \gexec
+alter table batches.batch attach partition batches.batch_1 for values with (modulus 4, remainder 1);
+alter table batches.batch_job_count attach partition batches.batch_job_count_1 for values with (modulus 4, remainder 1);
+alter table batches.job attach partition batches.job_1 for values with (modulus 4, remainder 1);
+select cmp_ok(batches.repair_counts(), '>', 0::bigint, 'attached, it is counted again');
+select is((select count(*) from batches.list_batches("limit" => null)), batches.count_batches(), 'all batches are there');
+select pg_temp.counts_hold('with the partition');
+
+select * from finish();
+rollback;
+drop table batches.batch, batches.job, batches.project_member, batches.batch_job_count, batches.batch_total;
+do $$ begin perform batches.create_tables(); end $$;

@@ -1,0 +1,92 @@
+# Tables in partitions survive pg_dump and pg_upgrade, with their rows, counts and answers.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('old');
+$node->init;
+$node->append_conf('postgresql.conf', 'fsync = off');
+$node->start;
+$node->safe_psql('postgres', q{
+	create extension batches;
+	select batches.create_tables(4);
+	insert into batches.project_member select lpad(n::text, 32, '0')::uuid, 'ada' from generate_series(1, 3) n;
+	insert into batches.batch (project_id, device_type, user_id, status)
+	select lpad((1 + n % 9)::text, 32, '0')::uuid, 'DEVICE ' || n % 4, 'ada', (enum_range(null::batches.batch_status))[1 + n % 8]
+	  from generate_series(1, 300) n;
+	insert into batches.job (project_id, batch_id, status)
+	select b.project_id, b.id, s from batches.batch b, unnest(enum_range(null::batches.job_status)) s where hashtext(b.id::text || s::text) % 3 <> 0;
+});
+
+my $answers = q{set batches.scan = index;
+	select 'wrong counts: ' || count(*) from batches.verify_counts();
+	select count(*), count(distinct tableoid) from batches.batch;
+	select json_agg(l order by l.id) from batches.list_batches("limit" => null) l;
+	select batches.count_batches(), batches.count_batches(status => '{DONE}'), batches.count_batches(min_jobs => 4);
+	set batches.user_id = 'ada';
+	select batches.get_all_batches(); select batches.get_all_batches(order_by => 'jobs_count', min_jobs => 4)};
+my $before = $node->safe_psql('postgres', $answers);
+like($before, qr/^wrong counts: 0\n300\|[2-4]\n.*"pagination":\{"total":101,/s, 'the database answers');
+
+sub restored
+{
+	my ($server, $database, $what) = @_;
+
+	is($server->safe_psql($database, $answers), $before, "$what: the counts equal a recount, the answers are the same");
+	# It goes on from there.
+	is( $server->safe_psql($database, q{
+		begin;
+		update batches.job set status = 'DONE';
+		update batches.batch set status = 'ERROR' where hashtext(id::text) % 3 = 0;
+		delete from batches.batch where hashtext(id::text) % 5 = 0;
+		insert into batches.batch (project_id, device_type, user_id) values (lpad('1', 32, '0')::uuid, 'NEW', 'ada');
+		select count(*) from batches.verify_counts(); rollback}),
+		'0', "$what: what is written then is counted");
+	return;
+}
+
+my $number = 0;
+foreach my $case (
+	[ 'everything' ],
+	[ 'through the whole tables', '--load-via-partition-root' ],
+	[ 'by four jobs', '-Fd', '-j', 4 ],
+	[ 'data only', '--data-only' ],
+	[ 'data only, triggers disabled', '--data-only', '--disable-triggers' ],
+	[ 'data only, through the whole tables', '--data-only', '--load-via-partition-root' ])
+{
+	my ($what, @options) = @$case;
+	my $database = 'restored_' . ++$number;
+	my $dump = $node->basedir . "/$database";
+
+	$node->safe_psql('postgres', "create database $database template template0");
+	$node->safe_psql($database, 'create extension batches; select batches.create_tables(4)') if grep { $_ eq '--data-only' } @options;
+	command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump, @options ], "$what: dump");
+	$node->command_ok(
+		-d $dump
+		? [ 'pg_restore', '-e', '-j', 4, '-d', $database, $dump ]
+		: [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $database, '-f', $dump, '-o', '/dev/null' ],
+		"$what: restore");
+	restored($node, $database, $what);
+}
+
+# The files stay, their tables are made anew.
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init;
+$new->append_conf('postgresql.conf', 'fsync = off');
+$node->safe_psql('postgres', "drop database restored_$_") foreach 1 .. $number;
+$node->stop;
+chdir $PostgreSQL::Test::Utils::tmp_check;
+command_ok(
+	[
+		'pg_upgrade', '-d', $node->data_dir, '-D', $new->data_dir, '-b', $node->config_data('--bindir'),
+		'-B', $new->config_data('--bindir'), '-s', $new->host, '-p', $node->port, '-P', $new->port
+	],
+	'pg_upgrade');
+$new->start;
+restored($new, 'postgres', 'pg_upgrade');
+$new->stop;
+
+done_testing();
