@@ -218,9 +218,9 @@ find_heap_fallback_reason(Relation relation)
 	return NULL;
 }
 
-/* Why a table cannot be read directly, or NULL. */
+/* Why a table cannot be read directly, its partitions as its parts if "in_parts", or NULL. */
 static const char *
-find_fallback_reason(Relation relation, const char *policy)
+find_fallback_reason(Relation relation, const char *policy, bool in_parts)
 {
 	const char *reason;
 
@@ -232,7 +232,7 @@ find_fallback_reason(Relation relation, const char *policy)
 										   : "its rows are distributed by Citus; at this isolation "
 											 "level a page and its total "
 											 "may be of two moments";
-	if (relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	if (!in_parts || relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 	{
 		reason = find_heap_fallback_reason(relation);
 		if (reason != NULL)
@@ -443,10 +443,11 @@ take_index(DirectTable *table, Relation relation)
 /*
  * Opens a table to be read directly in the active snapshot, or returns NULL and
  * the reason. The policy is the one that row-level security may have: reading
- * the authenticated user's rows only is then left to the caller.
+ * the authenticated user's rows only is then left to the caller. A table in partitions is
+ * opened only for a caller who reads it "in_parts", by direct_open_parts().
  */
 DirectTable *
-direct_open(const char *name, const char *policy, const char **reason)
+direct_open(const char *name, const char *policy, bool in_parts, const char **reason)
 {
 	Relation relation;
 	DirectTable *table;
@@ -454,7 +455,7 @@ direct_open(const char *name, const char *policy, const char **reason)
 	/* Opened by name, as a query does: the name may pass to another table before the lock is had. */
 	relation =
 		table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(table_name(name)), -1), AccessShareLock);
-	*reason = find_fallback_reason(relation, policy);
+	*reason = find_fallback_reason(relation, policy, in_parts);
 	if (*reason != NULL)
 	{
 		table_close(relation, NoLock);

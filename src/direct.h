@@ -79,7 +79,8 @@ typedef struct DirectTable
 typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void *arg);
 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);
-extern DirectTable *direct_open(const char *name, const char *policy, const char **reason);
+extern DirectTable *direct_open(const char *name, const char *policy, bool in_parts,
+								const char **reason);
 extern const char *direct_open_parts(DirectTable *table, const Datum *projects, int nprojects);
 extern int direct_part(const DirectTable *table, Datum project_id);
 extern Relation direct_index_part(const DirectTable *table, DirectIndex *index, int part);

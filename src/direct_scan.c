@@ -638,7 +638,7 @@ open_table(DirectScan *scan, Source source)
 	const char *reason;
 
 	require_table(name);
-	scan->tables[source] = direct_open(name, BATCH_POLICY, &reason);
+	scan->tables[source] = direct_open(name, BATCH_POLICY, true, &reason);
 	if (reason != NULL)
 		return reason;
 	return source == SOURCE_BATCH ? find_batch_columns(scan) : find_job_count_columns(scan);
@@ -934,7 +934,7 @@ ArrayType *
 direct_scan_projects(const char *user_id)
 {
 	const char *reason;
-	DirectTable *table = direct_open("project_member", PROJECT_MEMBER_POLICY, &reason);
+	DirectTable *table = direct_open("project_member", PROJECT_MEMBER_POLICY, false, &reason);
 	AttrNumber project_column;
 	AttrNumber user_column;
 	ArrayType *projects = NULL;

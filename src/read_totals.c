@@ -427,7 +427,7 @@ sum_by_index(const Request *request, TotalSum *sum)
 	Qual names;
 	AttrNumber key[2];
 
-	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, &reason);
+	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, false, &reason);
 	if (reader.table == NULL)
 		return false;
 	key[0] = direct_column(reader.table, "device_type", TEXTOID);
