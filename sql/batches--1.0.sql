@@ -354,12 +354,12 @@ begin
         -- A right on all tables of the schema is one on these, too. Policies are those of the whole table: here, none
         -- lets anybody see a row.
         execute format('alter table @extschema@.%I enable row level security', partition);
-        -- A statement on a partition, as a restore has them, counts as one on the whole. Of TRUNCATE nobody can tell.
+        -- A statement on a partition, as a restore has them, counts as one on the whole. TRUNCATE of one is an error.
         for command in
           select replace(pg_get_triggerdef(t.oid), format(' ON @extschema@.%I ', name), format(' ON @extschema@.%I ', partition))
             from pg_trigger t
            where t.tgrelid = format('@extschema@.%I', name)::regclass and not t.tgisinternal
-             and (t.tgnewtable is not null or t.tgoldtable is not null) loop
+             and t.tgtype & 1 = 0 loop -- not for each row: PostgreSQL makes those of partitions
           execute command;
         end loop;
       end loop;

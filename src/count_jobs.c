@@ -17,7 +17,6 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -518,15 +517,6 @@ clear_counts(JobCountTable *table)
 	}
 }
 
-static bool
-holds_exclusive_lock(Oid table)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
-	return is_lock_held(&tag, AccessExclusiveLock);
-}
-
 /* batches.count_jobs() returns trigger */
 PG_FUNCTION_INFO_V1(batches_count_jobs);
 Datum
@@ -545,7 +535,7 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		/* If the batches were truncated, too, their trigger empties the counts. */
-		if (has_truncated_rows(trigger) && (!holds_exclusive_lock(batch) || table_has_rows(batch)))
+		if (!is_truncated(batch) && has_truncated_rows(trigger))
 		{
 			open_job_counts(&table, batch, job);
 			clear_counts(&table);

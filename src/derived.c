@@ -36,6 +36,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "partitioning/partdesc.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -103,26 +104,6 @@ check_statement_trigger(FunctionCallInfo fcinfo, const char *function, Tuplestor
 			 errhint("Use the triggers that %s.create_tables() makes.", BATCHES_SCHEMA)));
 }
 
-/*
- * Whether it is here that the rows were which TRUNCATE has removed. It does not say which
- * they were: only that of a whole table can be counted.
- */
-bool
-has_truncated_rows(TriggerData *trigger)
-{
-	/* The shards have triggers of their own. */
-	if (is_distributed(RelationGetRelid(trigger->tg_relation)))
-		return false;
-	if (trigger->tg_relation->rd_rel->relispartition)
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("trigger \"%s\" cannot count what TRUNCATE removes from a partition",
-							   trigger->tg_trigger->tgname),
-						errhint("Leave the triggers for TRUNCATE to the partitioned table. After "
-								"TRUNCATE of a partition: SELECT %s.repair_counts().",
-								BATCHES_SCHEMA)));
-	return true;
-}
-
 bool
 has_transition_rows(Tuplestorestate *rows)
 {
@@ -179,6 +160,56 @@ outermost_table(Oid table)
 	List *ancestors = get_rel_relispartition(table) ? get_partition_ancestors(table) : NIL;
 
 	return ancestors == NIL ? table : llast_oid(ancestors);
+}
+
+static bool
+holds_exclusive_lock(Oid table)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+	return is_lock_held(&tag, AccessExclusiveLock);
+}
+
+/* Whether TRUNCATE, which has fired a trigger on one of its tables, has emptied another one, too. */
+bool
+is_truncated(Oid table)
+{
+	Relation relation;
+	bool is_open;
+
+	if (!holds_exclusive_lock(table))
+		return false;
+	relation = table_open(table, NoLock);
+	/* It keeps them open. */
+	is_open = relation->rd_refcnt > 1;
+	table_close(relation, NoLock);
+	return is_open;
+}
+
+/*
+ * Whether it is here that the rows were which TRUNCATE has removed. It does not say which
+ * they were: only that of a whole table can be counted.
+ */
+bool
+has_truncated_rows(TriggerData *trigger)
+{
+	Oid table = RelationGetRelid(trigger->tg_relation);
+	Oid whole = outermost_table(table);
+
+	/* The shards have triggers of their own. */
+	if (is_distributed(table))
+		return false;
+	if (whole == table)
+		return true;
+	if (!is_truncated(whole))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("partition \"%s\" cannot be truncated alone",
+							   RelationGetRelationName(trigger->tg_relation)),
+						errdetail("TRUNCATE does not say which rows it has removed."),
+						errhint("DELETE its rows, or TRUNCATE all of %s.%s.", BATCHES_SCHEMA,
+								get_rel_name(whole))));
+	return false;
 }
 
 /* A trigger may only write tables of its own table's owner. */
@@ -735,7 +766,7 @@ derived_delete(DerivedTable *table, const ItemPointerData *tid)
  */
 
 /* Whether a table, or any partition of it, has a row that somebody could see. */
-bool
+static bool
 table_has_rows(Oid table)
 {
 	ListCell *cell;

@@ -50,6 +50,7 @@ typedef struct DerivedTable
 extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
 extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
 									Tuplestorestate **old_rows, Tuplestorestate **new_rows);
+extern bool is_truncated(Oid table);
 extern bool has_truncated_rows(TriggerData *trigger);
 extern bool has_transition_rows(Tuplestorestate *rows);
 extern void begin_transition_rows(Tuplestorestate *rows);
@@ -75,6 +76,5 @@ extern DerivedResult derived_update(DerivedTable *table, const ItemPointerData *
 extern DerivedResult derived_delete(DerivedTable *table, const ItemPointerData *tid);
 extern void derived_close(DerivedTable *table);
 extern void derived_truncate(Oid batch);
-extern bool table_has_rows(Oid table);
 
 #endif /* BATCHES_DERIVED_H */

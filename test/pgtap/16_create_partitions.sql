@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(43);
+select plan(50);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -95,6 +95,16 @@ rollback to truncating;
 select :'truncate_result';
 select is(:truncate_left, 0, 'TRUNCATE has emptied all');
 select pg_temp.counts_hold('after it was rolled back');
+truncate batches.job_2, batches.job;
+select pg_temp.counts_hold('after TRUNCATE of the jobs') as result, (select sum(jobs_count) from batches.batch_job_count) as left \gset truncate_
+rollback to truncating;
+select :'truncate_result';
+select is(:truncate_left, 0, 'TRUNCATE has counted the jobs');
+lock batches.batch, batches.job;
+select throws_ok('truncate ' || what, state, null, what || ' is not truncated alone, even by who has locked all')
+  from (values ('batches.job_1', '0A000'), ('batches.job_0, batches.job_1, batches.job_2, batches.job_3', '0A000'),
+               ('batches.batch_1, batches.job_1', '0A000'), ('batches.batch_1, batches.job', '0A000'),
+               ('batches.batch_job_count_1', '428C9')) t (what, state);
 
 --
 -- Reads
