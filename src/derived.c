@@ -35,7 +35,6 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "partitioning/partdesc.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -243,33 +242,19 @@ find_referenced_table(Relation job)
 	return InvalidOid;
 }
 
-/* The same for the first of a table's partitions. */
-static Oid
-find_table_of_partition(Relation job)
-{
-	PartitionDesc partitions = RelationGetPartitionDesc(job, false);
-	Relation partition;
-	Oid table;
-
-	if (partitions->nparts == 0)
-		return InvalidOid;
-	partition = table_open(partitions->oids[0], AccessShareLock);
-	table = find_referenced_table(partition);
-	table_close(partition, AccessShareLock);
-	return table;
-}
-
 /*
- * The table of batches that a table of jobs, or each of its partitions, references. It is not
- * opened: TRUNCATE locks it before the jobs, and this is called by who has a lock on the jobs.
+ * The table of batches that a table of jobs references. It is not opened: TRUNCATE locks it
+ * before the jobs, and this is called by who has a lock on the jobs. Of jobs in partitions,
+ * each references a partition of the batches; none is locked to see that.
  */
 Oid
 referenced_batch(Relation job)
 {
 	Oid table = find_referenced_table(job);
 
-	if (!OidIsValid(table) && job->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		table = find_table_of_partition(job);
+	if (!OidIsValid(table) && job->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+		RelationGetRelid(job) == require_table("job"))
+		table = require_table("batch");
 	if (OidIsValid(table))
 	{
 		Oid batch = outermost_table(table);

@@ -702,7 +702,7 @@ open_parts(DirectScan *scan, Source source)
 		return NULL;
 	for (int i = 0; i < scan->nquals && nprojects < 0; i++)
 		if (scan->quals[i].has_list &&
-			scan->quals[i].columns[source] == scan->columns[source][COLUMN_PROJECT_ID])
+			scan->quals[i].columns[SOURCE_BATCH] == scan->columns[SOURCE_BATCH][COLUMN_PROJECT_ID])
 		{
 			projects = scan->quals[i].values;
 			nprojects = scan->quals[i].nvalues;

@@ -8,7 +8,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('old');
 $node->init;
-$node->append_conf('postgresql.conf', 'fsync = off');
+$node->append_conf('postgresql.conf', "fsync = off\nmax_prepared_transactions = 1");
 $node->start;
 $node->safe_psql('postgres', q{
 	create extension batches;
@@ -30,6 +30,21 @@ my $answers = q{set batches.scan = index;
 	select batches.get_all_batches(); select batches.get_all_batches(order_by => 'jobs_count', min_jobs => 4)};
 my $before = $node->safe_psql('postgres', $answers);
 like($before, qr/^wrong counts: 0\n300\|[2-4]\n.*"pagination":\{"total":101,/s, 'the database answers');
+
+# A partition that somebody has locked is in nobody's way who has no business there.
+$node->safe_psql('postgres', q{
+	begin; lock batches.batch_0, batches.job_0, batches.batch_job_count_0; prepare transaction 'maintenance'});
+is( $node->safe_psql('postgres', q{
+	set lock_timeout = '20s'; set batches.scan = index; set batches.user_id = 'ada';
+	begin;
+	insert into batches.project_member select project_id, 'eve' from batches.batch_1 limit 1;
+	set local batches.user_id = 'eve';
+	insert into batches.batch (project_id, device_type, user_id) select project_id, 'NEW', 'eve' from batches.project_member where user_id = 'eve';
+	insert into batches.job (project_id, batch_id) select project_id, id from batches.batch_1 where device_type = 'NEW';
+	select l.jobs_count from batches.list_batches(device_type => '{NEW}') l;
+	rollback}),
+	'1', 'a locked partition');
+$node->safe_psql('postgres', q{rollback prepared 'maintenance'});
 
 sub restored
 {
