@@ -561,6 +561,8 @@ batches_count_changed_batches(PG_FUNCTION_ARGS)
 	MemoryContext row_context;
 
 	check_statement_trigger(fcinfo, "count_changed_batches", &old_rows, &new_rows);
+	if (is_detached(RelationGetRelid(trigger->tg_relation), "batch"))
+		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		if (has_truncated_rows(trigger))

@@ -531,7 +531,11 @@ batches_count_jobs(PG_FUNCTION_ARGS)
 
 	check_statement_trigger(fcinfo, "count_jobs", &old_rows, &new_rows);
 	job = RelationGetRelid(trigger->tg_relation);
+	if (is_detached(job, "job"))
+		return PointerGetDatum(NULL);
 	batch = referenced_batch(trigger->tg_relation);
+	if (is_detached(batch, "batch"))
+		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
 		/* If the batches were truncated, too, their trigger empties the counts. */

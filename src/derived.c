@@ -161,6 +161,19 @@ outermost_table(Oid table)
 	return ancestors == NIL ? table : llast_oid(ancestors);
 }
 
+/*
+ * Whether a table was a partition and is none any more. It has the triggers of one, but nothing is
+ * derived from its rows.
+ */
+bool
+is_detached(Oid table, const char *name)
+{
+	Oid whole = get_relname_relid(name, get_namespace_oid(BATCHES_SCHEMA, false));
+
+	return OidIsValid(whole) && get_rel_relkind(whole) == RELKIND_PARTITIONED_TABLE &&
+		   outermost_table(table) != whole;
+}
+
 static bool
 holds_exclusive_lock(Oid table)
 {
@@ -821,7 +834,9 @@ batches_protect_counts(PG_FUNCTION_ARGS)
 
 		if (!find_shard_beside(RelationGetRelid(trigger->tg_relation), "batch", &batch))
 			batch = get_relname_relid("batch", RelationGetNamespace(trigger->tg_relation));
-		if (!OidIsValid(batch) || !table_has_rows(batch))
+		if (!OidIsValid(batch) || !table_has_rows(batch) ||
+			(strcmp(table, TOTAL_TABLE) != 0 &&
+			 is_detached(RelationGetRelid(trigger->tg_relation), JOB_COUNT_TABLE)))
 			return PointerGetDatum(NULL);
 	}
 	else

@@ -50,6 +50,7 @@ typedef struct DerivedTable
 extern void check_trigger(FunctionCallInfo fcinfo, const char *function);
 extern void check_statement_trigger(FunctionCallInfo fcinfo, const char *function,
 									Tuplestorestate **old_rows, Tuplestorestate **new_rows);
+extern bool is_detached(Oid table, const char *name);
 extern bool is_truncated(Oid table);
 extern bool has_truncated_rows(TriggerData *trigger);
 extern bool has_transition_rows(Tuplestorestate *rows);

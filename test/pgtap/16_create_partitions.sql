@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(50);
+select plan(53);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -161,6 +161,18 @@ select is((select count(*) from batches.list_batches("limit" => null)), 160::big
 select is((select count(*) from batches.list_batches(project_id => array(select project_id from batches.batch_1))), 0::bigint, 'its projects have none');
 select throws_ok($$ insert into batches.batch (project_id, device_type, user_id) select project_id, 'F', 'ann' from batches.batch_1 limit 1 $$, '23514',
                  null, 'there is no place for more');
+-- What is written to it is its own affair.
+insert into batches.batch_1 (project_id, device_type, user_id) select project_id, 'F', 'ann' from batches.batch_1 limit 1;
+update batches.batch_1 set status = 'DONE';
+insert into batches.job_1 (project_id, batch_id) select project_id, id from batches.batch_1;
+delete from batches.batch_1 where device_type = 'F';
+select pg_temp.counts_hold('after writes to the one that is gone');
+savepoint emptied;
+truncate batches.batch_1, batches.job_1, batches.batch_job_count_1;
+select pg_temp.counts_hold('after it was emptied') as result, batches.count_batches() as left \gset emptied_
+rollback to emptied;
+select :'emptied_result';
+select is(:emptied_left, 160 - :detached_batches, 'and nothing else');
 -- Attached, it gets others: what the session knows of the old ones is forgotten.
 select format('drop index %s', indexrelid::regclass) from pg_index where indrelid = 'batches.batch_1'::regclass and not indisunique \gexec
 alter table batches.batch attach partition batches.batch_1 for values with (modulus 4, remainder 1);
