@@ -19,7 +19,7 @@ typedef struct Collection
 	DirectScan *scan;
 	bool keeps; /* sort entries; else matches are only counted */
 	IndexWalk walk;
-	int range;
+	int64 range;
 	bool started;  /* the range */
 	TagWalk *tags; /* instead of the walk, or NULL */
 

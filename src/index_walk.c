@@ -31,7 +31,7 @@
 
 /* The part of a range. */
 static int
-range_part(const IndexWalk *walk, int range)
+range_part(const IndexWalk *walk, int64 range)
 {
 	if (walk->ranges != NULL)
 		return walk->ranges[range].part;
@@ -40,7 +40,7 @@ range_part(const IndexWalk *walk, int range)
 
 /* The value of the list that a range has. */
 Datum
-index_walk_range_value(const IndexWalk *walk, int range)
+index_walk_range_value(const IndexWalk *walk, int64 range)
 {
 	return walk->list
 		->values[walk->ranges != NULL ? walk->ranges[range].value : range % walk->list->nvalues];
@@ -82,7 +82,7 @@ index_walk_init(IndexWalk *walk, DirectTable *table, DirectIndex *index, Qual *q
 	walk->snapshot = GetActiveSnapshot();
 	walk->direction = direction;
 	walk->list = list;
-	walk->nranges = table->nparts * (list == NULL ? 1 : list->nvalues);
+	walk->nranges = (int64) table->nparts * (list == NULL ? 1 : list->nvalues);
 	walk->stands = list == NULL || list->nvalues <= 1;
 	if (table->partitions != NULL && list != NULL &&
 		list->columns[table->source] == table->columns[COLUMN_PROJECT_ID])
@@ -187,7 +187,7 @@ add_key(IndexWalk *walk, ScanKey keys, int *nkeys, int position, StrategyNumber 
 
 /* Goes to a range, to start it or to go on with it. */
 static void
-go_to_range(IndexWalk *walk, int range)
+go_to_range(IndexWalk *walk, int64 range)
 {
 	int part = range_part(walk, range);
 
@@ -213,7 +213,7 @@ go_to_range(IndexWalk *walk, int range)
 
 /* Opens a range of a walk without a direction. */
 static void
-start_leaves(IndexWalk *walk, int range)
+start_leaves(IndexWalk *walk, int64 range)
 {
 	Datum from[2];
 	int nfrom = 0;
@@ -263,7 +263,7 @@ add_place_key(IndexWalk *walk, ScanKey keys, int *nkeys, int position, const Dat
 
 /* Opens a range of a walk with a direction, at its beginning or behind a place. */
 static void
-start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
+start_scan(IndexWalk *walk, int64 range, const Datum *place, int nplace)
 {
 	bool has_lower = walk->bounds != NULL && walk->bounds->has_lower;
 	bool has_upper = walk->bounds != NULL && walk->bounds->has_upper;
@@ -299,7 +299,7 @@ start_scan(IndexWalk *walk, int range, const Datum *place, int nplace)
 }
 
 void
-index_walk_start_range(IndexWalk *walk, int range)
+index_walk_start_range(IndexWalk *walk, int64 range)
 {
 	go_to_range(walk, range);
 	walk->work += WORK_DESCENT;
@@ -314,7 +314,7 @@ index_walk_start_range(IndexWalk *walk, int range)
  * until it is started again. A walk without a list is always started so, or never.
  */
 void
-index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace)
+index_walk_start_behind(IndexWalk *walk, int64 range, const Datum *place, int nplace)
 {
 	Assert(walk->resumable);
 	go_to_range(walk, range);
@@ -324,7 +324,7 @@ index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int npla
 
 /* Goes on with a range where it stopped: if the walk "stands". */
 void
-index_walk_continue_range(IndexWalk *walk, int range)
+index_walk_continue_range(IndexWalk *walk, int64 range)
 {
 	Assert(walk->stands);
 	go_to_range(walk, range);

@@ -66,7 +66,7 @@ struct IndexWalk
 	DirectIndex *index;
 	Snapshot snapshot;
 	ScanDirection direction;
-	int nranges;
+	int64 nranges;
 	PartProject *ranges; /* of a list of projects of a partitioned table; else NULL */
 	bool stands;         /* no part has two ranges: each goes on where it stopped */
 	Qual *list;          /* whose values the ranges have; NULL: a single range */
@@ -89,7 +89,7 @@ struct IndexWalk
 	WalkPart **parts;    /* those that were started */
 	WalkPart *at;        /* the one being read */
 	int part;            /* its number */
-	int range;           /* the one being read */
+	int64 range;         /* the one being read */
 	int64 range_entries; /* read of it */
 	int64 page;          /* of the leaves, the last one seen in the range; they count from 1 */
 	bool page_is_inside; /* the range, with all its entries */
@@ -109,10 +109,10 @@ extern void index_walk_need_column(IndexWalk *walk, AttrNumber column);
 extern bool index_walk_is_filtered(const IndexWalk *walk);
 extern int64 index_walk_whole_work(const IndexWalk *walk);
 extern void index_walk_use_tags(IndexWalk *walk, const TagWalk *tags);
-extern void index_walk_start_range(IndexWalk *walk, int range);
-extern void index_walk_start_behind(IndexWalk *walk, int range, const Datum *place, int nplace);
-extern void index_walk_continue_range(IndexWalk *walk, int range);
-extern Datum index_walk_range_value(const IndexWalk *walk, int range);
+extern void index_walk_start_range(IndexWalk *walk, int64 range);
+extern void index_walk_start_behind(IndexWalk *walk, int64 range, const Datum *place, int nplace);
+extern void index_walk_continue_range(IndexWalk *walk, int64 range);
+extern Datum index_walk_range_value(const IndexWalk *walk, int64 range);
 extern RowPlace index_walk_place(const IndexWalk *walk);
 extern WalkResult index_walk_next_entry(IndexWalk *walk, int64 work_limit);
 extern bool index_walk_is_visible(IndexWalk *walk);

@@ -313,10 +313,11 @@ add_place(Merge *merge, RowPlace place)
 void
 merge_prepare(Merge *merge)
 {
-	int nranges = merge->walk.nranges;
+	int64 nranges = merge->walk.nranges;
 	int64 room = work_mem * INT64CONST(1024) / sizeof(SortEntry) / nranges;
 
 	merge->gave_up =
+		nranges > PG_INT32_MAX ||
 		!fits_budget(merge->scan->context, 0, (sizeof(KeyRange) + sizeof(Datum)) * (Size) nranges);
 	if (merge->gave_up)
 		return;

@@ -319,10 +319,10 @@ compare_merges(const void *a, const void *b)
 	const Merge *x = a;
 	const Merge *y = b;
 	/* A short list skips most of the index; a long one needs a descent for each value before the first row. */
-	int x_rank = x->walk.list == NULL ? FEW_RANGES : x->walk.nranges;
-	int y_rank = y->walk.list == NULL ? FEW_RANGES : y->walk.nranges;
+	int64 x_rank = x->walk.list == NULL ? FEW_RANGES : x->walk.nranges;
+	int64 y_rank = y->walk.list == NULL ? FEW_RANGES : y->walk.nranges;
 
-	return x_rank - y_rank;
+	return x_rank < y_rank ? -1 : x_rank > y_rank;
 }
 
 static void

@@ -48,7 +48,7 @@ sees_all_rows(void)
 
 /* Adds what a path did. */
 void
-report_path(ScanReport *report, bool for_page, const char *kind, const char *index, int nranges,
+report_path(ScanReport *report, bool for_page, const char *kind, const char *index, int64 nranges,
 			int64 work, const char *outcome)
 {
 	PathReport *path;
@@ -56,8 +56,9 @@ report_path(ScanReport *report, bool for_page, const char *kind, const char *ind
 	if (!report->lists_paths)
 		return;
 	path = palloc(sizeof(PathReport));
-	path->name = nranges > 1 ? psprintf("%s of %d key ranges of %s", kind, nranges, index)
-							 : psprintf("%s of %s", kind, index);
+	path->name = nranges > 1
+					 ? psprintf("%s of " INT64_FORMAT " key ranges of %s", kind, nranges, index)
+					 : psprintf("%s of %s", kind, index);
 	path->for_page = for_page;
 	path->work = work;
 	path->outcome = outcome;

@@ -28,7 +28,7 @@ typedef struct ScanReport
 extern const char *report_engine(const ScanReport *report);
 extern bool sees_all_rows(void);
 extern void report_path(ScanReport *report, bool for_page, const char *kind, const char *index,
-						int nranges, int64 work, const char *outcome);
+						int64 nranges, int64 work, const char *outcome);
 extern const PathReport *report_winner(const ScanReport *report, bool for_page);
 extern int64 report_work(const ScanReport *report);
 extern void report_done(const ScanReport *report);
