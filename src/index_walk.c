@@ -59,7 +59,8 @@ find_project_ranges(IndexWalk *walk)
 		walk->stands = table->has_projects_apart;
 		return;
 	}
-	Assert(walk->list->nvalues == 1);
+	if (walk->list->nvalues != 1)
+		elog(ERROR, "a list of %d projects is not the request's", walk->list->nvalues);
 	walk->ranges = palloc0(sizeof(PartProject));
 	walk->ranges[0].part = direct_part(table, walk->list->values[0]);
 	walk->nranges = walk->ranges[0].part < 0 ? 0 : 1;
