@@ -336,10 +336,21 @@ derived_nparts(const DerivedTable *table)
 	return table->partitions == NULL ? 1 : table->partitions->npartitions;
 }
 
-/* Opens a part, if that was not done yet, to find and write its rows. */
+static void
+end_part_scan(DerivedPart *part)
+{
+	ExecClearTuple(part->found);
+	if (part->scan != NULL)
+		index_endscan(part->scan);
+	part->scan = NULL;
+}
+
+/* Opens a part, if that was not done yet, to find and write its rows. Only this one keeps pages pinned. */
 void
 derived_use_part(DerivedTable *table, int part)
 {
+	if (table->part != NULL && table->part != table->parts[part])
+		end_part_scan(table->part);
 	if (table->parts[part] == NULL)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(table->context);
@@ -360,8 +371,6 @@ derived_use_part(DerivedTable *table, int part)
 		InitResultRelInfo(opened->result, opened->relation, 1, NULL, 0);
 		ExecOpenIndices(opened->result, false);
 		opened->found = table_slot_create(opened->relation, NULL);
-		opened->scan = begin_index_scan(opened->relation, opened->index, SnapshotSelf, table->nkeys,
-										READ_WRITE);
 		table->parts[part] = opened;
 		MemoryContextSwitchTo(previous);
 	}
@@ -423,7 +432,7 @@ derived_close(DerivedTable *table)
 
 		if (part == NULL)
 			continue;
-		index_endscan(part->scan);
+		end_part_scan(part);
 		ExecDropSingleTupleTableSlot(part->found);
 		ExecCloseIndices(part->result);
 		index_close(part->index, NoLock);
@@ -551,6 +560,14 @@ derived_seek(DerivedTable *table, const Datum *values, const bool *isnull)
 {
 	use_part_of(table, values);
 	table->hash = hash_key(table, values, isnull);
+	if (table->part->scan == NULL)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(table->context);
+
+		table->part->scan = begin_index_scan(table->part->relation, table->part->index,
+											 SnapshotSelf, table->nkeys, READ_WRITE);
+		MemoryContextSwitchTo(previous);
+	}
 	seek(table, table->part->scan, values, isnull);
 }
 

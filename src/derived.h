@@ -27,7 +27,7 @@ typedef struct DerivedPart
 	Relation relation;
 	ResultRelInfo *result;
 	Relation index;        /* by which rows are found */
-	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes */
+	IndexScanDesc scan;    /* for its key, sees what is committed and our own changes; or NULL */
 	TupleTableSlot *found; /* the last row found */
 } DerivedPart;
 

@@ -76,6 +76,15 @@ typedef struct DirectTable
 } DirectTable;
 
 /* Whether an index with these columns, of which the first ones are its keys, can serve. */
+/* Of a table with more parts, only the one being read keeps pages pinned. */
+#define MOST_PINNED_PARTS 32
+
+static inline bool
+keeps_parts_pinned(const DirectTable *table)
+{
+	return table->nparts <= MOST_PINNED_PARTS;
+}
+
 typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void *arg);
 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);

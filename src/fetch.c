@@ -47,6 +47,21 @@ begin_part(Fetch *fetch, int part)
 	MemoryContextSwitchTo(previous);
 }
 
+/* Goes to a part. */
+static void
+go_to_part(Fetch *fetch, int part)
+{
+	if (fetch->data != NULL && fetch->part != part && !keeps_parts_pinned(fetch->table))
+	{
+		ExecClearTuple(fetch->slots[fetch->part]);
+		table_index_fetch_reset(fetch->data[fetch->part]);
+	}
+	if (fetch->data == NULL || fetch->data[part] == NULL)
+		begin_part(fetch, part);
+	fetch->part = part;
+	fetch->slot = fetch->slots[part];
+}
+
 /*
  * Fetches what the snapshot sees of a chain of updates. Returns false if that is
  * nothing. Tuples of one page, one after the other, need their page once.
@@ -58,9 +73,7 @@ fetch_tuple(Fetch *fetch, RowPlace place)
 	ItemPointerData member;
 	bool again = false;
 
-	if (fetch->data == NULL || fetch->data[part] == NULL)
-		begin_part(fetch, part);
-	fetch->slot = fetch->slots[part];
+	go_to_part(fetch, part);
 	ItemPointerSet(&member, place_block(place), place_offset(place));
 	return table_index_fetch_tuple(fetch->data[part], &member, fetch->snapshot, fetch->slot, &again,
 								   &fetch->all_dead);
@@ -165,6 +178,16 @@ key_scan_init(KeyScan *scan, DirectTable *table, DirectIndex *key, Snapshot snap
 	scan->snapshot = snapshot;
 }
 
+static void
+end_key_scan(KeyScan *scan, int part)
+{
+	if (scan->scans[part] == NULL)
+		return;
+	index_endscan(scan->scans[part]);
+	ExecDropSingleTupleTableSlot(scan->slots[part]);
+	scan->scans[part] = NULL;
+}
+
 /* Finds the row of a project and id; returns whether there is one. */
 bool
 key_scan_find(KeyScan *scan, Datum project_id, Datum id)
@@ -182,6 +205,9 @@ key_scan_find(KeyScan *scan, Datum project_id, Datum id)
 		scan->scans = palloc0(sizeof(*scan->scans) * scan->table->nparts);
 		scan->slots = palloc0(sizeof(*scan->slots) * scan->table->nparts);
 	}
+	if (scan->part != part && !keeps_parts_pinned(scan->table))
+		end_key_scan(scan, scan->part);
+	scan->part = part;
 	if (scan->scans[part] == NULL)
 	{
 		scan->slots[part] = table_slot_create(scan->table->parts[part], NULL);
@@ -200,11 +226,7 @@ void
 key_scan_end(KeyScan *scan)
 {
 	for (int i = 0; scan->scans != NULL && i < scan->table->nparts; i++)
-		if (scan->scans[i] != NULL)
-		{
-			index_endscan(scan->scans[i]);
-			ExecDropSingleTupleTableSlot(scan->slots[i]);
-		}
+		end_key_scan(scan, i);
 	scan->scans = NULL;
 }
 

@@ -33,6 +33,7 @@ typedef struct KeyScan
 	Snapshot snapshot;
 	IndexScanDesc *scans;   /* of the parts; NULL until the first look-up */
 	TupleTableSlot **slots; /* for them */
+	int part;               /* of the last look-up */
 	TupleTableSlot *slot;   /* has the last row found */
 } KeyScan;
 
@@ -49,6 +50,7 @@ typedef struct Fetch
 	MemoryContext context;      /* of what is made for the first tuple */
 	IndexFetchTableData **data; /* of the parts; NULL until the first tuple */
 	TupleTableSlot **slots;     /* for their tuples */
+	int part;                   /* of the last tuple */
 	DirectTable *table;
 	Snapshot snapshot;
 	KeyJoin *join;        /* or NULL */

@@ -56,7 +56,7 @@ find_project_ranges(IndexWalk *walk)
 	{
 		walk->ranges = table->projects;
 		walk->nranges = table->nprojects;
-		walk->stands = table->has_projects_apart;
+		walk->stands = table->has_projects_apart && keeps_parts_pinned(table);
 		return;
 	}
 	if (walk->list->nvalues != 1)
@@ -64,6 +64,7 @@ find_project_ranges(IndexWalk *walk)
 	walk->ranges = palloc0(sizeof(PartProject));
 	walk->ranges[0].part = direct_part(table, walk->list->values[0]);
 	walk->nranges = walk->ranges[0].part < 0 ? 0 : 1;
+	walk->stands = true;
 }
 
 /*
@@ -84,7 +85,7 @@ index_walk_init(IndexWalk *walk, DirectTable *table, DirectIndex *index, Qual *q
 	walk->direction = direction;
 	walk->list = list;
 	walk->nranges = (int64) table->nparts * (list == NULL ? 1 : list->nvalues);
-	walk->stands = list == NULL || list->nvalues <= 1;
+	walk->stands = (list == NULL || list->nvalues <= 1) && keeps_parts_pinned(table);
 	if (table->partitions != NULL && list != NULL &&
 		list->columns[table->source] == table->columns[COLUMN_PROJECT_ID])
 		find_project_ranges(walk);
@@ -186,6 +187,41 @@ add_key(IndexWalk *walk, ScanKey keys, int *nkeys, int position, StrategyNumber 
 						   index->rd_indcollation[position], get_opcode(operator_oid), value);
 }
 
+static void
+release_map(WalkPart *part)
+{
+	for (int i = 0; i < N_MAP_BUFFERS; i++)
+	{
+		if (BufferIsValid(part->map_buffers[i]))
+			ReleaseBuffer(part->map_buffers[i]);
+		part->map_buffers[i] = InvalidBuffer;
+	}
+}
+
+static void
+close_part(WalkPart *part)
+{
+	release_map(part);
+	if (part->leaves != NULL)
+		leaf_end(part->leaves);
+	if (part->scan != NULL)
+		index_endscan(part->scan);
+	part->leaves = NULL;
+	part->scan = NULL;
+}
+
+/* Unpins what the part being read has pinned, and goes on with it only if the walk "stands". */
+static void
+leave_part(IndexWalk *walk)
+{
+	if (keeps_parts_pinned(walk->table))
+		return;
+	if (walk->stands)
+		release_map(walk->at);
+	else
+		close_part(walk->at);
+}
+
 /* Goes to a range, to start it or to go on with it. */
 static void
 go_to_range(IndexWalk *walk, int64 range)
@@ -197,6 +233,8 @@ go_to_range(IndexWalk *walk, int64 range)
 	walk->asks_again = false;
 	if (walk->at != NULL && walk->part == part)
 		return;
+	if (walk->at != NULL)
+		leave_part(walk);
 	if (walk->parts == NULL)
 		walk->parts = palloc0(sizeof(WalkPart *) * walk->table->nparts);
 	/* Opened only now, as many walks are prepared and never read. */
@@ -272,9 +310,16 @@ start_scan(IndexWalk *walk, int64 range, const Datum *place, int nplace)
 	int nkeys = 0;
 	int position = 0;
 
+	/* With a list, all its ranges have as many keys. Without one, the place is one key more. */
+	walk->nkeys = (walk->list != NULL) + has_lower + has_upper +
+				  (walk->list != NULL ? walk->resumable : nplace > 0);
+	if (walk->at->scan != NULL && walk->at->scan->numberOfKeys != walk->nkeys)
+	{
+		index_endscan(walk->at->scan);
+		walk->at->scan = NULL;
+	}
 	if (walk->at->scan == NULL)
 	{
-		walk->nkeys = (walk->list != NULL) + has_lower + has_upper + walk->resumable;
 		walk->at->scan = begin_index_scan(walk->table->parts[walk->part], walk->at->index,
 										  walk->snapshot, walk->nkeys, READ_ONLY);
 		/* Also keeps the pin that makes it safe to ask the visibility map. */
@@ -312,7 +357,7 @@ index_walk_start_range(IndexWalk *walk, int64 range)
 
 /*
  * Starts a range behind a place, of the columns that follow the list's; the values are in use
- * until it is started again. A walk without a list is always started so, or never.
+ * until it is started again.
  */
 void
 index_walk_start_behind(IndexWalk *walk, int64 range, const Datum *place, int nplace)
@@ -514,19 +559,8 @@ void
 index_walk_end(IndexWalk *walk)
 {
 	for (int i = 0; walk->parts != NULL && i < walk->table->nparts; i++)
-	{
-		WalkPart *part = walk->parts[i];
-
-		if (part == NULL)
-			continue;
-		if (part->leaves != NULL)
-			leaf_end(part->leaves);
-		if (part->scan != NULL)
-			index_endscan(part->scan);
-		for (int j = 0; j < N_MAP_BUFFERS; j++)
-			if (BufferIsValid(part->map_buffers[j]))
-				ReleaseBuffer(part->map_buffers[j]);
-	}
+		if (walk->parts[i] != NULL)
+			close_part(walk->parts[i]);
 	if (walk->filter != NULL)
 		walk->filter->end(walk->filter);
 	fetch_end(&walk->fetch);

@@ -300,6 +300,8 @@ add_merge(DirectScan *scan, PathSet *paths, Source source, Qual *list)
 		prepare_walk(scan, &walk, source, index, list,
 					 scan->request->descending ? BackwardScanDirection : ForwardScanDirection,
 					 true);
+		/* What a size class has is in order only once it is read as a whole. */
+		walk.stands |= scan->request->order_by == COLUMN_JOBS_COUNT;
 		/* A key range is started behind a key, and no comparison finds nulls there. */
 		if ((!walk.stands || scan->request->after != NULL) &&
 			(scan->after.isnull || !direct_is_not_null(table, index->columns[list != NULL])))

@@ -1,4 +1,4 @@
-# Tables in partitions survive pg_dump and pg_upgrade, with their rows, counts and answers.
+# Tables in partitions: locks, few buffers for many of them, pg_dump and pg_upgrade.
 use strict;
 use warnings;
 
@@ -87,11 +87,36 @@ foreach my $case (
 	restored($node, $database, $what);
 }
 
+# Of many partitions only the one being read keeps pages pinned.
+$node->safe_psql('postgres', "drop database restored_$_") foreach 1 .. $number;
+$node->append_conf('postgresql.conf', "shared_buffers = 4MB\nmax_locks_per_transaction = 256");
+$node->restart;
+$node->safe_psql('postgres', 'create database many');
+$node->safe_psql('many', q{
+	create extension batches;
+	select batches.create_tables(256);
+	insert into batches.batch (project_id, device_type, user_id, status, tags)
+	select lpad((n % 499)::text, 32, '0')::uuid, 'DEVICE', 'ada', (enum_range(null::batches.batch_status))[1 + n % 8], case n % 7 when 0 then '{rare}'::text[] else '{}' end
+	  from generate_series(1, 3000) n;
+	insert into batches.job (project_id, batch_id) select project_id, id from batches.batch where hashtext(id::text) % 3 <> 0;
+	insert into batches.project_member select distinct project_id, 'ada' from batches.batch;
+	vacuum analyze});
+my $requests = q{
+	select json_agg(l) from batches.list_batches(order_by => 'jobs_count') l;
+	select json_agg(l) from batches.list_batches(status => '{DONE,RUNNING}', min_jobs => 1) l;
+	select json_agg(l) from batches.list_batches(tag => 'rare', min_jobs => 1, order_by => 'id') l;
+	select batches.count_batches(min_jobs => 1), batches.count_batches(tag => 'rare', min_jobs => 1);
+	set batches.user_id = 'ada';
+	select batches.get_all_batches(), batches.get_all_batches(order_by => 'jobs_count', min_jobs => 1)};
+is($node->safe_psql('many', "set batches.scan = index; $requests"), $node->safe_psql('many', "set batches.scan = sql; $requests"),
+	'many partitions, and few buffers');
+is($node->safe_psql('many', q{update batches.job set status = 'DONE'; select count(*) from batches.verify_counts()}), '0', 'written');
+$node->safe_psql('postgres', 'drop database many');
+
 # The files stay, their tables are made anew.
 my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init;
 $new->append_conf('postgresql.conf', 'fsync = off');
-$node->safe_psql('postgres', "drop database restored_$_") foreach 1 .. $number;
 $node->stop;
 chdir $PostgreSQL::Test::Utils::tmp_check;
 command_ok(
