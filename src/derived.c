@@ -229,11 +229,19 @@ static void
 check_owner(Oid table, Oid other)
 {
 	if (table_owner(table) != table_owner(other))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("tables \"%s\" and \"%s\" have different owners",
-							   get_rel_name(table), get_rel_name(other)),
-						errhint("The tables that %s.create_tables() makes have one owner.",
-								BATCHES_SCHEMA)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("tables \"%s\" and \"%s\" have different owners", get_rel_name(table),
+					get_rel_name(other)),
+			 get_rel_relispartition(table)
+				 ? errhint("ALTER TABLE of the whole leaves its partitions behind: ALTER "
+						   "TABLE %s OWNER TO %s, and so each of the others.",
+						   quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)),
+													  get_rel_name(table)),
+						   quote_identifier(GetUserNameFromId(table_owner(other), false)))
+				 : errhint("The tables that %s.create_tables() makes have one owner.",
+						   BATCHES_SCHEMA)));
 }
 
 /* The table that the foreign key of the columns project_id and batch_id leads to, or InvalidOid. */

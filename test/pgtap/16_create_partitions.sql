@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(53);
+select plan(56);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -139,6 +139,27 @@ create table batches.batch_total_0 partition of batches.batch_total for values w
 insert into batches.batch_total select * from batches.total_without_partitions;
 select is(batches.count_batches(), (select count(*) from batches.batch), 'totals in partitions');
 rollback to others;
+
+-- The partitions do not go to another owner with the whole.
+savepoint owned;
+create role batches_test_owner;
+grant usage on schema batches to batches_test_owner;
+select format('alter table batches.%I owner to batches_test_owner', name) from unnest(array['batch', 'job', 'batch_job_count', 'batch_total', 'project_member']) name \gexec
+create function pg_temp.hint_of(command text) returns text language plpgsql as $$
+declare
+  hint text;
+begin
+  execute command;
+  return null;
+exception when sqlstate '39P01' then
+  get stacked diagnostics hint = pg_exception_hint;
+  return hint;
+end $$;
+select matches(pg_temp.hint_of('delete from batches.batch'), 'ALTER TABLE batches\.job_\d OWNER TO batches_test_owner', 'the hint says what is missing');
+select format('alter table %s owner to batches_test_owner', inhrelid::regclass) from pg_inherits where inhparent::regclass::text like 'batches.%' and inhrelid::regclass::text !~ 'idx|key' \gexec
+select is(pg_temp.hint_of('delete from batches.batch'), null, 'with all partitions, it goes on');
+select pg_temp.counts_hold('for the other owner');
+rollback to owned;
 
 delete from batches.batch;
 delete from batches.project_member;
