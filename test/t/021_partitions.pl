@@ -46,6 +46,29 @@ is( $node->safe_psql('postgres', q{
 	'1', 'a locked partition');
 $node->safe_psql('postgres', q{rollback prepared 'maintenance'});
 
+# What doc/scaling.md says of them
+my ($section) = slurp_file('doc/scaling.md') =~ /^## On one machine, in partitions\n(.*?)^## /ms;
+my ($create, $detach, $attach, $own) = $section =~ /^```psql\n(.*?)^```$/msg;
+$node->safe_psql('postgres', 'create database page');
+$node->safe_psql('page', "create extension batches; $create");
+$node->safe_psql('page', "\\set batches 1000\n\\i examples/sample_data.sql");
+$node->safe_psql('page', q{
+	insert into batches.batch (project_id, device_type, user_id)
+	select p, 'D', 'ada' from generate_series(1, 1000) n, cast(lpad(n::text, 32, '0') as uuid) p
+	 where satisfies_hash_partition('batches.batch'::regclass, 16, 3, p)});
+my $counted = q{select count(*), count(distinct tableoid), batches.count_batches(), (select count(*) from batches.verify_counts()) from batches.batch};
+my ($all) = (my $whole = $node->safe_psql('page', $counted)) =~ /^(\d+)\|/;
+my $rest = $all - $node->safe_psql('page', 'select count(*) from batches.batch_3');
+cmp_ok($rest, '<', $all, 'the partition has batches');
+$node->safe_psql('page', $detach);
+like($node->safe_psql('page', $counted), qr/^$rest\|\d+\|$rest\|0$/, 'a partition is taken out');
+$node->safe_psql('page', $attach);
+is($node->safe_psql('page', $counted), $whole, 'and is back');
+$node->safe_psql('page', "create role app; $own");
+is($node->safe_psql('page', q{select distinct relowner::regrole from pg_class where relnamespace = 'batches'::regnamespace and relkind in ('r', 'p')}),
+	'app', 'all have another owner');
+$node->safe_psql('postgres', 'drop database page');
+
 sub restored
 {
 	my ($server, $database, $what) = @_;
