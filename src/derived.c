@@ -35,6 +35,7 @@
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -818,10 +819,10 @@ derived_truncate(Oid batch)
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
-		List *parts =
-			find_all_inheritors(derived_table_of(batch, names[i]), AccessExclusiveLock, NULL);
+		Oid table = derived_table_of(batch, names[i]);
 
-		foreach (cell, parts)
+		LockRelationOid(table, AccessExclusiveLock);
+		foreach (cell, find_all_inheritors(table, AccessExclusiveLock, NULL))
 		{
 			Relation relation = table_open(lfirst_oid(cell), NoLock);
 

@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(56);
+select plan(57);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -90,8 +90,13 @@ select is_empty('select * from batches.job j where not exists (select from batch
 select pg_temp.counts_hold('after DELETE');
 savepoint truncating;
 truncate batches.batch cascade;
+select is(array(select relation::regclass::text collate "C" from pg_locks
+                 where pid = pg_backend_pid() and mode = 'AccessExclusiveLock'
+                   and relation in ('batches.batch_job_count'::regclass, 'batches.batch_job_count_0'::regclass, 'batches.batch_total'::regclass) order by 1),
+          array['batches.batch_job_count', 'batches.batch_job_count_0', 'batches.batch_total'], 'what is derived is locked before it is emptied') as locked \gset
 select pg_temp.counts_hold('after TRUNCATE') as result, (select count(*) from batches.job) + (select count(*) from batches.batch_job_count) as left \gset truncate_
 rollback to truncating;
+select :'locked';
 select :'truncate_result';
 select is(:truncate_left, 0, 'TRUNCATE has emptied all');
 select pg_temp.counts_hold('after it was rolled back');
