@@ -34,7 +34,7 @@ OBJS = \
 	src/plan.o \
 	src/qual.o \
 	src/query.o \
-	src/read_shard.o \
+	src/read_shards.o \
 	src/read_totals.o \
 	src/repair.o \
 	src/report.o \
@@ -42,6 +42,7 @@ OBJS = \
 	src/scan.o \
 	src/scan_shards.o \
 	src/scan_sql.o \
+	src/shard_request.o \
 	src/shard_row.o \
 	src/sort_entry.o \
 	src/support.o \

@@ -669,11 +669,6 @@ begin
       as 'MODULE_PATHNAME', 'batches_document'
     $create$, document);
   execute format($create$
-    create function @extschema@.read_shard(shard oid, version text, for_viewer boolean, wants_rows boolean, whole_rows bigint, %s) returns setof bytea
-      language c stable parallel restricted cost 1000
-      as 'MODULE_PATHNAME', 'batches_read_shard'
-    $create$, replace(document, 'default 100', 'default null'));
-  execute format($create$
     create function @extschema@.get_all_batches(%s) returns json
       language plpgsql stable parallel restricted cost 2000
       as $get_all_batches$
@@ -698,8 +693,6 @@ comment on function @extschema@.batch_facets is
   'How many batches match the filters, and of these how many have each status, open or not, device, queue priority and project, only what occurs: {"total": n, "status": {"DONE": n, ...}, "open": ..., "device_type": ..., "queue_priority": ..., "project_id": ...}. A null in a list is an error 22004.';
 comment on function @extschema@.explain_batches is
   'Reads the page and the total of the same request as list_batches(), and says how: the engine, index, shards or sql, and the reason for the latter two; the path that the page was read by, the work of all paths (in index entries passed over), and what each did. To a role that row-level security applies to, the engine and the reason only. Errors as of list_batches().';
-comment on function @extschema@.read_shard is
-  'What a shard of batch_shard answers to the server that a request has come to: rows and the total of the shard beside it, in the library''s own form. Only the library calls it.';
 comment on function @extschema@.batches_document is
   'What get_all_batches() returns: a page of batches, its total and its job counts as one JSON document. Call get_all_batches().';
 comment on function @extschema@.get_all_batches is
@@ -805,11 +798,17 @@ $distributed_tables$;
 comment on function @extschema@.distributed_tables() is
   'Those of the tables that create_tables() makes whose rows Citus has distributed.';
 
+create function @extschema@.read_shards(key uuid, request text) returns setof bytea
+  language c stable strict parallel restricted cost 1000
+  as 'MODULE_PATHNAME', 'batches_read_shards';
+comment on function @extschema@.read_shards(uuid, text) is
+  'What a server answers to the one that a request has come to: rows and the total of shards that it has, in the library''s own form. Only the library calls it.';
+
 create function @extschema@.shard_keys() returns uuid[]
   language c stable
   as 'MODULE_PATHNAME', 'batches_shard_keys';
 comment on function @extschema@.shard_keys() is
-  'A project for each shard of batches.batch, by whose row in batch_shard the shard is found, but for one of too few hash values; null when the table is not distributed.';
+  'A project for each shard of batches.batch, by whose row in batch_shard the server is found that has the shard, but for one of too few hash values; null when the table is not distributed.';
 
 create function @extschema@.check_coordinator() returns void
   language plpgsql stable

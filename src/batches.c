@@ -14,6 +14,7 @@
 #include "catalog/pg_enum.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -21,27 +22,51 @@
 
 #include "batches.h"
 
-/* While shards are read, theirs; the last one has no name. NULL: the tables themselves are read. */
-static const ShardTable *shard_tables = NULL;
+const char *const shard_tables[N_SHARD_TABLES] = {"batch", JOB_COUNT_TABLE, TOTAL_TABLE};
 
-/* Has other tables read, and returns those that were read up to now. */
-const ShardTable *
-use_shard_tables(const ShardTable *tables)
+/* What is read in place of the tables; NULL: they themselves. */
+static const ShardSet *shards_in_use = NULL;
+
+/* Has shards read in place of the tables, and returns those that were read up to now. */
+const ShardSet *
+use_shards(const ShardSet *shards)
 {
-	const ShardTable *previous = shard_tables;
+	const ShardSet *previous = shards_in_use;
 
-	shard_tables = tables;
+	shards_in_use = shards;
 	return previous;
 }
 
-/* The name of what is read for one of the tables that create_tables() makes. */
-const char *
-table_name(const char *table)
+/* The shards that are read in place of a table, and which of them are its own. NULL: it is read itself. */
+const ShardSet *
+used_shards(const char *table, const Oid **oids)
 {
-	for (const ShardTable *shard = shard_tables; shard != NULL && shard->table != NULL; shard++)
-		if (strcmp(shard->table, table) == 0)
-			return shard->shard;
-	return table;
+	for (int i = 0; i < N_SHARD_TABLES && shards_in_use != NULL; i++)
+		if (strcmp(shard_tables[i], table) == 0)
+		{
+			*oids = shards_in_use->oids[i];
+			return shards_in_use;
+		}
+	return NULL;
+}
+
+/* What a query reads for one of the tables that create_tables() makes. */
+const char *
+table_expression(const char *table)
+{
+	const Oid *oids;
+	const ShardSet *shards = used_shards(table, &oids);
+	StringInfoData sql;
+
+	if (shards == NULL || shards->nshards == 1)
+		return quote_qualified_identifier(BATCHES_SCHEMA,
+										  shards == NULL ? table : get_rel_name(oids[0]));
+	initStringInfo(&sql);
+	for (int i = 0; i < shards->nshards; i++)
+		appendStringInfo(&sql, "%s select * from %s", i == 0 ? "(" : " union all",
+						 quote_qualified_identifier(BATCHES_SCHEMA, get_rel_name(oids[i])));
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
 }
 
 /* The OID of one of the extension's types. */
@@ -94,12 +119,13 @@ check_result_types(Oid function, TupleDesc descriptor, const Oid *types, int nty
 		fail_on_other_version(function, "result");
 }
 
-/* The OID of one of the tables that create_tables() makes, or of its shard while that is read. */
+/* The OID of one of the tables that create_tables() makes; while shards are read, of the first one. */
 Oid
 require_table(const char *name)
 {
 	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
-	Oid table = get_relname_relid(table_name(name), schema);
+	const Oid *shards;
+	Oid table = used_shards(name, &shards) != NULL ? shards[0] : get_relname_relid(name, schema);
 
 	if (!OidIsValid(table))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

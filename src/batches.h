@@ -11,16 +11,35 @@
 #define JOB_COUNT_TABLE "batch_job_count"
 #define TOTAL_TABLE "batch_total"
 
-/* The shard of a distributed table */
-typedef struct ShardTable
+/* Tables whose shards may be read in their place */
+typedef enum ShardTable
 {
-	const char *table;
-	const char *shard;
+	SHARDS_OF_BATCH,
+	SHARDS_OF_JOB_COUNT,
+	SHARDS_OF_TOTAL,
+	N_SHARD_TABLES
 } ShardTable;
 
+/* A part of the hash values */
+typedef struct HashRange
+{
+	int64 first;
+	int64 last;
+} HashRange;
+
+/* Shards, in the order of their parts of the hash values of the projects: one of each table for each part */
+typedef struct ShardSet
+{
+	int nshards;
+	HashRange *hashes;
+	Oid *oids[N_SHARD_TABLES];
+} ShardSet;
+
 /* batches.c */
-extern const ShardTable *use_shard_tables(const ShardTable *tables);
-extern const char *table_name(const char *table);
+extern const char *const shard_tables[N_SHARD_TABLES];
+extern const ShardSet *use_shards(const ShardSet *shards);
+extern const ShardSet *used_shards(const char *table, const Oid **oids);
+extern const char *table_expression(const char *table);
 extern Oid extension_type(const char *name);
 extern Oid extension_function(const char *name);
 extern void fail_on_other_version(Oid function, const char *what);

@@ -17,21 +17,25 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/uuid.h"
 
 #include "batches.h"
 #include "citus.h"
+#include "partition.h"
 
 /* A row of the catalog of shards */
 typedef struct Shard
@@ -45,6 +49,12 @@ typedef struct Shard
 
 /* How many numbers are tried to find one whose hash value is in a shard's part. */
 #define MAX_KEYS_TRIED 100000
+
+/* The state of a shard's placement that is read and written */
+#define SHARD_IS_ACTIVE 1
+
+/* How Citus says that it keeps a table the same on all nodes */
+#define REPLICATED_EVERYWHERE 't'
 
 /* Opens a catalog of Citus. Returns NULL where there is no Citus in the database. */
 static Relation
@@ -204,23 +214,19 @@ find_shard_beside(Oid table, const char *name, Oid *beside)
  * Reading shards
  */
 
-static int64
-project_hash(const pg_uuid_t *project_id)
+static int
+compare_hashes(const void *a, const void *b)
 {
-	return DatumGetInt32(DirectFunctionCall1(uuid_hash, UUIDPGetDatum(project_id)));
+	int64 first_a = ((const Shard *) a)->first_hash;
+	int64 first_b = ((const Shard *) b)->first_hash;
+
+	return (first_a > first_b) - (first_a < first_b);
 }
 
-static bool
-has_hash(const Shard *shard, int64 hash)
-{
-	return shard->first_hash <= hash && hash <= shard->last_hash;
-}
-
-/* The shards of a distributed table. */
+/* The shards of a distributed table, in the order of their hash values. */
 static Shard *
-read_shards(Oid table, int *count)
+read_shards(Relation catalog, Oid table, int *count)
 {
-	Relation catalog = open_catalog("pg_dist_shard");
 	SysScanDesc scan = begin_catalog_scan(catalog, "pg_dist_shard_logical_relid_index",
 										  "logicalrelid", F_OIDEQ, ObjectIdGetDatum(table));
 	int size = 64;
@@ -237,8 +243,32 @@ read_shards(Oid table, int *count)
 			(*count)++;
 	}
 	systable_endscan(scan);
+	qsort(shards, *count, sizeof(Shard), compare_hashes);
+	return shards;
+}
+
+/* The shards of "batch", on the coordinator. */
+static Shard *
+read_batch_shards(int *count)
+{
+	Relation catalog = open_catalog("pg_dist_shard");
+	Shard *shards = read_shards(catalog, require_table("batch"), count);
+
 	table_close(catalog, AccessShareLock);
 	return shards;
+}
+
+static HashRange *
+hashes_of(const Shard *shards, int count)
+{
+	HashRange *hashes = palloc(sizeof(HashRange) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+	{
+		hashes[i].first = shards[i].first_hash;
+		hashes[i].last = shards[i].last_hash;
+	}
+	return hashes;
 }
 
 /* Leaves of some shards those that may have one of the projects. Returns their number. */
@@ -247,66 +277,50 @@ keep_wanted(Shard *shards, int nshards, ArrayType *projects)
 {
 	const pg_uuid_t *ids = (const pg_uuid_t *) ARR_DATA_PTR(projects);
 	int nprojects = ArrayGetNItems(ARR_NDIM(projects), ARR_DIMS(projects));
+	HashRange *hashes = hashes_of(shards, nshards);
+	bool *wanted = palloc0(nshards + 1);
 	int nwanted = 0;
 
-	for (int i = 0; i < nprojects && nwanted < nshards; i++)
+	for (int i = 0; i < nprojects; i++)
 	{
-		int64 hash = project_hash(&ids[i]);
+		int shard = find_hash(hashes, nshards, shard_hash(UUIDPGetDatum(&ids[i])));
 
 		CHECK_FOR_INTERRUPTS();
-		for (int j = nwanted; j < nshards; j++)
-			if (has_hash(&shards[j], hash))
-			{
-				Shard wanted = shards[j];
-
-				shards[j] = shards[nwanted];
-				shards[nwanted++] = wanted;
-				break;
-			}
+		if (shard >= 0)
+			wanted[shard] = true;
 	}
+	for (int i = 0; i < nshards; i++)
+		if (wanted[i])
+			shards[nwanted++] = shards[i];
 	return nwanted;
 }
 
 /*
- * The keys of the shards of "batch" that may have some projects, or of all: for each the first
- * number whose hash value is in its part. A shard whose part is too small has none, and the
- * keys are not complete; nor are they where there are no such shards.
+ * Finds for each group of shards a key: the first number whose hash value is in the part of one
+ * of them. A group whose parts are too small has none. Returns how many have one.
  */
-ArrayType *
-shard_keys(ArrayType *projects, bool *complete)
+static int
+find_keys(const Shard *shards, const int *groups, int nshards, pg_uuid_t **keys, int ngroups)
 {
-	int nshards;
-	Shard *shards = read_shards(require_table("batch"), &nshards);
-	Datum *keys = palloc0(sizeof(Datum) * (nshards + 1));
-	int nwanted = projects == NULL ? nshards : keep_wanted(shards, nshards, projects);
+	HashRange *hashes = hashes_of(shards, nshards);
 	int nfound = 0;
 
-	for (uint32 number = 0; nfound < nwanted && number < MAX_KEYS_TRIED; number++)
+	for (uint32 number = 0; nfound < ngroups && number < MAX_KEYS_TRIED; number++)
 	{
 		pg_uuid_t key = {{0}};
-		int64 hash;
+		int shard;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < sizeof(number); i++)
 			key.data[UUID_LEN - 1 - i] = number >> (8 * i);
-		hash = project_hash(&key);
-		for (int i = 0; i < nwanted; i++)
-			if (keys[i] == (Datum) 0 && has_hash(&shards[i], hash))
-			{
-				pg_uuid_t *found = palloc(sizeof(key));
-
-				*found = key;
-				keys[i] = UUIDPGetDatum(found);
-				nfound++;
-				break;
-			}
+		shard = find_hash(hashes, nshards, shard_hash(UUIDPGetDatum(&key)));
+		if (shard < 0 || keys[groups[shard]] != NULL)
+			continue;
+		keys[groups[shard]] = palloc(sizeof(key));
+		*keys[groups[shard]] = key;
+		nfound++;
 	}
-	*complete = nfound == nwanted && nwanted > 0;
-	nfound = 0;
-	for (int i = 0; i < nwanted; i++)
-		if (keys[i] != (Datum) 0)
-			keys[nfound++] = keys[i];
-	return construct_array(keys, nfound, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	return nfound;
 }
 
 /* batches.shard_keys() returns uuid[] */
@@ -314,60 +328,332 @@ PG_FUNCTION_INFO_V1(batches_shard_keys);
 Datum
 batches_shard_keys(PG_FUNCTION_ARGS)
 {
-	bool complete;
+	int nshards;
+	Shard *shards;
+	int *groups;
+	pg_uuid_t **keys;
+	ArrayBuildState *found;
 
 	if (!is_distributed(require_table("batch")))
 		PG_RETURN_NULL();
-	PG_RETURN_ARRAYTYPE_P(shard_keys(NULL, &complete));
+	shards = read_batch_shards(&nshards);
+	groups = palloc(sizeof(int) * (nshards + 1));
+	keys = palloc0(sizeof(pg_uuid_t *) * (nshards + 1));
+	for (int i = 0; i < nshards; i++)
+		groups[i] = i;
+	(void) find_keys(shards, groups, nshards, keys, nshards);
+	found = initArrayResult(UUIDOID, CurrentMemoryContext, false);
+	for (int i = 0; i < nshards; i++)
+		if (keys[i] != NULL)
+			(void) accumArrayResult(found, UUIDPGetDatum(keys[i]), false, UUIDOID,
+									CurrentMemoryContext);
+	PG_RETURN_DATUM(makeArrayResult(found, CurrentMemoryContext));
+}
+
+/* How often a shard is there to be read, on a certain server, or, if that is negative, in all. One that has it is returned, too. */
+static int
+count_placements(Relation catalog, int64 shard, int wanted, int *server)
+{
+	SysScanDesc scan = begin_catalog_scan(catalog, "pg_dist_placement_shardid_index", "shardid",
+										  F_INT8EQ, Int64GetDatum(shard));
+	int count = 0;
+	HeapTuple tuple;
+	bool isnull;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		int32 state = DatumGetInt32(catalog_value(catalog, tuple, "shardstate", &isnull));
+		int32 group = DatumGetInt32(catalog_value(catalog, tuple, "groupid", &isnull));
+
+		if (state != SHARD_IS_ACTIVE || (wanted >= 0 && group != wanted))
+			continue;
+		*server = group;
+		count++;
+	}
+	systable_endscan(scan);
+	return count;
 }
 
 /*
- * Finds the tables of a shard of "batch_shard". Returns false if it is none. The projects,
- * unless they are NULL, are left to be those that may be in it.
+ * Whether this transaction may have changed a table, or one that it references, whose changes
+ * may cascade. Citus writes to each shard, and each copy, in a session of its own, and only that
+ * one sees what is not committed. Tables that were looked at are added to a list.
  */
-bool
-find_shard_tables(Oid table, ShardTable *tables, ArrayType **projects)
+static bool
+may_be_changed(Oid table, List **seen)
 {
-	static const char *const names[N_SHARD_TABLES] = {"batch", JOB_COUNT_TABLE, TOTAL_TABLE};
-	const char *name = get_rel_name(table);
-	Oid schema = get_rel_namespace(table);
-	const char *base;
 	Relation catalog;
-	Shard shard;
-	bool is_shard;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	List *referenced = NIL;
+	ListCell *cell;
 
-	if (name == NULL || shard_number(name) == 0 ||
-		(catalog = open_catalog("pg_dist_shard")) == NULL)
+	if (list_member_oid(*seen, table))
 		return false;
-	is_shard = find_shard(catalog, name, schema, &shard) && shard.has_hashes &&
-			   schema == get_namespace_oid(BATCHES_SCHEMA, false) &&
-			   (base = get_rel_name(shard.table)) != NULL && strcmp(base, SHARD_TABLE) == 0;
-	for (int i = 0; i < N_SHARD_TABLES && is_shard; i++)
+	*seen = lappend_oid(*seen, table);
+	if (CheckRelationOidLockedByMe(table, RowExclusiveLock, true))
+		return true;
+	catalog = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(table));
+	scan = systable_beginscan(catalog, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Oid same_part = find_same_part(catalog, &shard, names[i], schema);
+		Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(tuple);
 
-		tables[i].table = names[i];
-		tables[i].shard = OidIsValid(same_part) ? get_rel_name(same_part) : NULL;
-		is_shard = tables[i].shard != NULL;
+		if (constraint->contype == CONSTRAINT_FOREIGN)
+			referenced = lappend_oid(referenced, constraint->confrelid);
 	}
-	tables[N_SHARD_TABLES].table = NULL;
+	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	if (is_shard && *projects != NULL)
-	{
-		const pg_uuid_t *ids = (const pg_uuid_t *) ARR_DATA_PTR(*projects);
-		int nprojects = ArrayGetNItems(ARR_NDIM(*projects), ARR_DIMS(*projects));
-		Datum *own = palloc(sizeof(Datum) * (nprojects + 1));
-		int nown = 0;
+	foreach (cell, referenced)
+		if (may_be_changed(lfirst_oid(cell), seen))
+			return true;
+	return false;
+}
 
-		for (int i = 0; i < nprojects; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (has_hash(&shard, project_hash(&ids[i])))
-				own[nown++] = UUIDPGetDatum(&ids[i]);
-		}
-		*projects = construct_array(own, nown, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+/* The same of what is read of shards. */
+static bool
+may_have_changed_shards(void)
+{
+	static const char *const changed[] = {"batch", "job", JOB_COUNT_TABLE, TOTAL_TABLE};
+	Oid schema = get_namespace_oid(BATCHES_SCHEMA, false);
+	List *seen = NIL;
+
+	for (int i = 0; i < lengthof(changed); i++)
+	{
+		Oid table = get_relname_relid(changed[i], schema);
+
+		if (OidIsValid(table) && may_be_changed(table, &seen))
+			return true;
 	}
-	return is_shard;
+	return false;
+}
+
+/* Puts shards that are read together into one group. Returns the number of groups. */
+static int
+group_shards(const Shard *shards, int nshards, int *groups)
+{
+	Relation catalog = open_catalog("pg_dist_placement");
+	bool apart = may_have_changed_shards();
+	int *servers = palloc(sizeof(int) * (nshards + 1));
+	int *sizes = palloc0(sizeof(int) * (nshards + 1));
+	int ngroups = 0;
+
+	for (int i = 0; i < nshards; i++)
+	{
+		int server = -1;
+		int group = 0;
+
+		/* Which of several Citus will ask is not known. */
+		if (!apart && count_placements(catalog, shards[i].id, -1, &server) != 1)
+			server = -1;
+		while (group < ngroups &&
+			   (server < 0 || servers[group] != server || sizes[group] == MAX_PARTITIONS))
+			group++;
+		if (group == ngroups)
+			servers[ngroups++] = server;
+		sizes[group]++;
+		groups[i] = group;
+	}
+	table_close(catalog, AccessShareLock);
+	return ngroups;
+}
+
+/*
+ * Plans to read the shards that may have some projects, or all. Returns NULL where a shard has
+ * too few hash values to be found by one, or there are none.
+ */
+ShardRoute *
+route_to_shards(ArrayType *projects)
+{
+	ShardRoute *route = palloc0(sizeof(ShardRoute));
+	Shard *shards = read_batch_shards(&route->nshards);
+	pg_uuid_t **keys;
+
+	if (projects != NULL)
+		route->nshards = keep_wanted(shards, route->nshards, projects);
+	route->shards = palloc(sizeof(int64) * (route->nshards + 1));
+	for (int i = 0; i < route->nshards; i++)
+		route->shards[i] = shards[i].id;
+	route->call_of = palloc(sizeof(int) * (route->nshards + 1));
+	route->ncalls = group_shards(shards, route->nshards, route->call_of);
+	keys = palloc0(sizeof(pg_uuid_t *) * (route->ncalls + 1));
+	if (route->ncalls == 0 ||
+		find_keys(shards, route->call_of, route->nshards, keys, route->ncalls) < route->ncalls)
+		return NULL;
+	route->calls = palloc(sizeof(pg_uuid_t) * route->ncalls);
+	for (int i = 0; i < route->ncalls; i++)
+		route->calls[i] = *keys[i];
+	return route;
+}
+
+/* The shard of a list that is in order whose part of the hash values is the same, or NULL. */
+static const Shard *
+find_same_hashes(const Shard *shards, int nshards, const Shard *other)
+{
+	const Shard *found = bsearch(other, shards, nshards, sizeof(Shard), compare_hashes);
+
+	return found != NULL && found->last_hash == other->last_hash ? found : NULL;
+}
+
+/* The number of this server among the nodes */
+static int
+own_server(void)
+{
+	Relation catalog = open_catalog("pg_dist_local_group");
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple tuple = systable_getnext(scan);
+	bool isnull;
+	int server = HeapTupleIsValid(tuple)
+					 ? DatumGetInt32(catalog_value(catalog, tuple, "groupid", &isnull))
+					 : -1;
+
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return server;
+}
+
+/* Locks a shard, if it is here, and returns its OID. */
+static Oid
+lock_shard(const char *table, const Shard *shard)
+{
+	Oid oid =
+		get_relname_relid(shard_name(table, shard->id), get_namespace_oid(BATCHES_SCHEMA, false));
+	Relation relation = OidIsValid(oid) ? try_table_open(oid, AccessShareLock) : NULL;
+
+	if (relation == NULL)
+		return InvalidOid;
+	table_close(relation, NoLock);
+	return oid;
+}
+
+/*
+ * Finds and locks shards by the numbers of those of "batch": those beside them, too. Those
+ * that are not on this server are left out.
+ *
+ * That a table has the name does not say that it is the shard: while a shard moves, there is one
+ * on both servers. Which one is it, the catalog says, and goes on to say while it is locked.
+ */
+const ShardSet *
+find_shards(const int64 *numbers, int count)
+{
+	Relation catalog = open_catalog("pg_dist_shard");
+	ShardSet *set = palloc0(sizeof(ShardSet));
+	Shard *shards[N_SHARD_TABLES];
+	int nshards[N_SHARD_TABLES];
+	Relation placements;
+	int server;
+
+	if (catalog == NULL)
+		return set;
+	for (int i = 0; i < N_SHARD_TABLES; i++)
+	{
+		shards[i] = read_shards(catalog, require_table(shard_tables[i]), &nshards[i]);
+		set->oids[i] = palloc(sizeof(Oid) * (nshards[i] + 1));
+	}
+	table_close(catalog, AccessShareLock);
+	placements = open_catalog("pg_dist_placement");
+	server = own_server();
+	set->hashes = palloc(sizeof(HashRange) * (nshards[SHARDS_OF_BATCH] + 1));
+	for (int i = 0; i < nshards[SHARDS_OF_BATCH]; i++)
+	{
+		const Shard *shard = &shards[SHARDS_OF_BATCH][i];
+		int place = 0;
+		bool is_here = true;
+		int found;
+
+		CHECK_FOR_INTERRUPTS();
+		while (place < count && numbers[place] != shard->id)
+			place++;
+		if (place == count)
+			continue;
+		set->hashes[set->nshards].first = shard->first_hash;
+		set->hashes[set->nshards].last = shard->last_hash;
+		for (int j = 0; j < N_SHARD_TABLES; j++)
+		{
+			const Shard *beside = find_same_hashes(shards[j], nshards[j], shard);
+			Oid oid = beside == NULL ? InvalidOid : lock_shard(shard_tables[j], beside);
+
+			is_here &=
+				OidIsValid(oid) && count_placements(placements, beside->id, server, &found) > 0;
+			set->oids[j][set->nshards] = oid;
+		}
+		if (is_here)
+			set->nshards++;
+	}
+	table_close(placements, AccessShareLock);
+	return set;
+}
+
+/*
+ * Has Citus read in one session on each server, from here to the end of the nest level of the
+ * settings. A transaction has a snapshot of its own in each session; with several, what is read
+ * of one server would be of several moments.
+ */
+void
+use_single_sessions(void)
+{
+	static const char sessions[] = "citus.max_adaptive_executor_pool_size";
+
+	if (GetConfigOption(sessions, true, false) != NULL)
+		(void) set_config_option(sessions, "1", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+								 0, false);
+}
+
+/* Whether Citus keeps a table the same on all nodes. */
+static bool
+is_reference(Oid table)
+{
+	Relation catalog = open_catalog("pg_dist_partition");
+	SysScanDesc scan = begin_catalog_scan(catalog, "pg_dist_partition_logical_relid_index",
+										  "logicalrelid", F_OIDEQ, ObjectIdGetDatum(table));
+	HeapTuple tuple = systable_getnext(scan);
+	bool isnull;
+	bool is_reference =
+		HeapTupleIsValid(tuple) &&
+		DatumGetChar(catalog_value(catalog, tuple, "repmodel", &isnull)) == REPLICATED_EVERYWHERE;
+
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return is_reference;
+}
+
+/*
+ * The copy on this server of a table that Citus keeps the same on all nodes. InvalidOid if there
+ * is none, or if this transaction may have changed the table.
+ */
+Oid
+find_local_copy(Oid table)
+{
+	Relation catalog;
+	Relation placements;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	Shard shard;
+	List *seen = NIL;
+	int server = own_server();
+	bool is_here = false;
+
+	if (server < 0 || !is_reference(table) || may_be_changed(table, &seen))
+		return InvalidOid;
+	catalog = open_catalog("pg_dist_shard");
+	scan = begin_catalog_scan(catalog, "pg_dist_shard_logical_relid_index", "logicalrelid", F_OIDEQ,
+							  ObjectIdGetDatum(table));
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		read_shard(catalog, tuple, &shard);
+		placements = open_catalog("pg_dist_placement");
+		is_here = count_placements(placements, shard.id, server, &server) > 0;
+		table_close(placements, AccessShareLock);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return is_here ? get_relname_relid(shard_name(get_rel_name(table), shard.id),
+									   get_rel_namespace(table))
+				   : InvalidOid;
 }
 
 /* What has to be the same on all nodes. */

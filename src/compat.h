@@ -37,6 +37,24 @@
 #define JSON_ACTION_DONE
 #endif
 
+/* Since 17, there is a function for a table that is not open. */
+#if PG_VERSION_NUM < 170000
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+static inline bool
+CheckRelationOidLockedByMe(Oid table, LOCKMODE mode, bool orstronger)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
+	for (LOCKMODE held = mode; held <= (orstronger ? MaxLockMode : mode); held++)
+		if (LockHeldByMe(&tag, held))
+			return true;
+	return false;
+}
+#endif
+
 /* Since 17, the caller may provide the lexer's memory. */
 #if PG_VERSION_NUM >= 170000
 #define make_json_lex_context(json, length, encoding)                                              \

@@ -441,6 +441,27 @@ take_index(DirectTable *table, Relation relation)
 }
 
 /*
+ * The copy on this server of a table that is open, if Citus keeps such and row-level security
+ * leaves the table alone; otherwise the table itself.
+ */
+static Relation
+open_copy_of(Relation relation)
+{
+	Oid oid = RelationGetRelid(relation);
+	Oid copy_oid;
+	Relation copy;
+
+	if (!is_distributed(oid) || check_enable_rls(oid, InvalidOid, false) == RLS_ENABLED)
+		return relation;
+	copy_oid = find_local_copy(oid);
+	copy = OidIsValid(copy_oid) ? try_table_open(copy_oid, AccessShareLock) : NULL;
+	if (copy == NULL)
+		return relation;
+	table_close(relation, NoLock);
+	return copy;
+}
+
+/*
  * Opens a table to be read directly in the active snapshot, or returns NULL and
  * the reason. The policy is the one that row-level security may have: reading
  * the authenticated user's rows only is then left to the caller. A table in partitions is
@@ -449,13 +470,20 @@ take_index(DirectTable *table, Relation relation)
 DirectTable *
 direct_open(const char *name, const char *policy, bool in_parts, const char **reason)
 {
+	Partitions *shards = shards_as_partitions(name);
 	Relation relation;
 	DirectTable *table;
 
 	/* Opened by name, as a query does: the name may pass to another table before the lock is had. */
-	relation =
-		table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(table_name(name)), -1), AccessShareLock);
+	relation = shards != NULL
+				   ? table_open(shards->oids[0], AccessShareLock)
+				   : table_openrv(makeRangeVar(BATCHES_SCHEMA, pstrdup(name), -1), AccessShareLock);
+	/* No trigger changes this one unseen. */
+	if (strcmp(name, "project_member") == 0)
+		relation = open_copy_of(relation);
 	*reason = find_fallback_reason(relation, policy, in_parts);
+	if (*reason == NULL && shards != NULL && shards->npartitions > MAX_PARTITIONS)
+		*reason = "there are too many shards";
 	if (*reason != NULL)
 	{
 		table_close(relation, NoLock);
@@ -463,7 +491,9 @@ direct_open(const char *name, const char *policy, bool in_parts, const char **re
 	}
 	table = palloc0(sizeof(*table));
 	table->relation = relation;
-	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	if (shards != NULL && shards->npartitions > 1)
+		table->partitions = shards;
+	else if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		table->partitions = find_partitions(relation, "project_id", true);
 	else
 	{
@@ -550,8 +580,8 @@ direct_open_parts(DirectTable *table, const Datum *projects, int nprojects)
 			reason = "its columns are in another order";
 		if (reason != NULL)
 		{
-			reason = psprintf("partition \"%s\" is another: %s", RelationGetRelationName(relation),
-							  reason);
+			reason =
+				psprintf("part \"%s\" is another: %s", RelationGetRelationName(relation), reason);
 			relation_close(relation, NoLock);
 			return reason;
 		}
@@ -685,7 +715,7 @@ direct_close(DirectTable *table)
 
 /* Whether the role may select some columns, by its rights on the table or on each of them. */
 bool
-direct_may_select(Relation relation, Bitmapset *columns)
+may_select(Relation relation, Bitmapset *columns)
 {
 	Oid relid = RelationGetRelid(relation);
 	Oid role = GetUserId();
@@ -697,6 +727,18 @@ direct_may_select(Relation relation, Bitmapset *columns)
 		return pg_attribute_aclcheck_all(relid, role, ACL_SELECT, ACLMASK_ANY) == ACLCHECK_OK;
 	while ((column = bms_next_member(columns, column)) >= 0)
 		if (pg_attribute_aclcheck(relid, column, role, ACL_SELECT) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/* The same of what is read. Of partitions, the rights on the table count, as everywhere. */
+bool
+direct_may_select(const DirectTable *table, Bitmapset *columns)
+{
+	if (!may_select(table->relation, columns))
+		return false;
+	for (int i = 0; i < table->nparts && table->partitions != NULL; i++)
+		if (table->partitions->hashes != NULL && !may_select(table->parts[i], columns))
 			return false;
 	return true;
 }

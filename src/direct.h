@@ -98,7 +98,8 @@ extern void direct_open_indexes(DirectTable *table, IndexFilter filter, void *ar
 extern void direct_hide_statistics(const DirectTable *table);
 extern DirectIndex *direct_key(DirectTable *table, AttrNumber first, AttrNumber second);
 extern void direct_close(DirectTable *table);
-extern bool direct_may_select(Relation relation, Bitmapset *columns);
+extern bool may_select(Relation relation, Bitmapset *columns);
+extern bool direct_may_select(const DirectTable *table, Bitmapset *columns);
 extern int direct_position(const DirectIndex *index, AttrNumber column);
 extern double direct_entries(const DirectTable *table, DirectIndex *index);
 extern bool direct_is_not_null(DirectTable *table, AttrNumber column);

@@ -819,7 +819,7 @@ may_select_job_counts(DirectScan *scan, bool by_status)
 	columns = bms_add_member(columns, scan->size_class_column);
 	for (int i = 0; i < N_JOB_STATUSES && by_status; i++)
 		columns = bms_add_member(columns, scan->job_columns[i]);
-	return direct_may_select(scan->tables[SOURCE_JOB_COUNT]->relation, columns);
+	return direct_may_select(scan->tables[SOURCE_JOB_COUNT], columns);
 }
 
 /* Opens what the job counts of a page's rows are read from. Returns why it cannot be read, or NULL. */
@@ -850,7 +850,7 @@ direct_scan_may_page(DirectScan *scan)
 	for (int i = 0; i < N_COLUMNS; i++)
 		if (!batch_columns[i].is_job_count && !scan->request->omits[i])
 			columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
-	may_select = direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
+	may_select = direct_may_select(scan->tables[SOURCE_BATCH], columns) &&
 				 may_select_job_counts(scan, !scan->request->omits[COLUMN_JOBS_COUNT_PER_STATUS]);
 	MemoryContextSwitchTo(previous);
 	return may_select;
@@ -872,7 +872,7 @@ direct_scan_may_count(DirectScan *scan)
 	for (int i = 0; i < scan->nquals; i++)
 		if (scan->quals[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
 			columns = bms_add_member(columns, scan->quals[i].columns[SOURCE_BATCH]);
-	return direct_may_select(scan->tables[SOURCE_BATCH]->relation, columns) &&
+	return direct_may_select(scan->tables[SOURCE_BATCH], columns) &&
 		   (!scan->uses_job_counts || may_select_job_counts(scan, false));
 }
 
@@ -955,7 +955,7 @@ direct_scan_projects(const char *user_id)
 		if (project_column == InvalidAttrNumber || user_column == InvalidAttrNumber ||
 			index->columns[0] != user_column || index->nkeys < 2 ||
 			index->columns[1] != project_column ||
-			!direct_may_select(table->relation,
+			!direct_may_select(table,
 							   bms_add_member(bms_make_singleton(project_column), user_column)))
 			continue;
 		init_qual(&qual, TEXTOID);

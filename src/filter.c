@@ -397,11 +397,11 @@ bind_argument(Oid function, const char *name, Oid type)
 }
 
 /*
- * Which parameters the arguments of an SQL function are, behind some others, by their names:
+ * Which parameters the arguments of an SQL function are, by their names:
  * it may have been declared by another version of the extension than the library is of.
  */
 void
-bind_arguments(Oid function, int nothers, int nargs, ParameterId *ids)
+bind_arguments(Oid function, int nargs, ParameterId *ids)
 {
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Oid *types;
@@ -413,13 +413,13 @@ bind_arguments(Oid function, int nothers, int nargs, ParameterId *ids)
 	/* Columns of a result come behind the arguments. */
 	(void) get_func_arg_info(tuple, &types, &names, &modes);
 	ReleaseSysCache(tuple);
-	for (int i = nothers; i < nargs; i++)
+	for (int i = 0; i < nargs; i++)
 		ids[i] = bind_argument(function, names == NULL ? "" : names[i], types[i]);
 }
 
-/* The same of the calling function, of those behind some others. Looked up once for each place that calls it. */
+/* The same of the calling function. Looked up once for each place that calls it. */
 static const ParameterId *
-bound_arguments(FunctionCallInfo fcinfo, int nothers)
+bound_arguments(FunctionCallInfo fcinfo)
 {
 	FmgrInfo *function = fcinfo->flinfo;
 	ParameterId *ids = function->fn_extra;
@@ -427,7 +427,7 @@ bound_arguments(FunctionCallInfo fcinfo, int nothers)
 	if (ids != NULL)
 		return ids;
 	ids = MemoryContextAlloc(function->fn_mcxt, sizeof(ParameterId) * (PG_NARGS() + 1));
-	bind_arguments(function->fn_oid, nothers, PG_NARGS(), ids);
+	bind_arguments(function->fn_oid, PG_NARGS(), ids);
 	function->fn_extra = ids;
 	return ids;
 }
@@ -436,18 +436,11 @@ bound_arguments(FunctionCallInfo fcinfo, int nothers)
 void
 read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule)
 {
-	read_arguments_behind(request, fcinfo, 0, limit_rule);
-}
-
-/* The same of a function that has others before the parameters. */
-void
-read_arguments_behind(Request *request, FunctionCallInfo fcinfo, int nothers, LimitRule limit_rule)
-{
-	const ParameterId *ids = bound_arguments(fcinfo, nothers);
+	const ParameterId *ids = bound_arguments(fcinfo);
 	int arguments[N_PARAMETERS];
 
 	memset(arguments, -1, sizeof(arguments));
-	for (int i = nothers; i < PG_NARGS(); i++)
+	for (int i = 0; i < PG_NARGS(); i++)
 		if (!PG_ARGISNULL(i))
 			arguments[ids[i]] = i;
 	init_request(request, limit_rule);

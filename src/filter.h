@@ -65,9 +65,7 @@ extern bool is_valid_value(ParameterId id, Datum value);
 extern void match_nothing(Request *request);
 extern bool filters_job_counts(const Request *request);
 extern bool uses_job_counts(const Request *request);
-extern void bind_arguments(Oid function, int nothers, int nargs, ParameterId *ids);
+extern void bind_arguments(Oid function, int nargs, ParameterId *ids);
 extern void read_arguments(Request *request, FunctionCallInfo fcinfo, LimitRule limit_rule);
-extern void read_arguments_behind(Request *request, FunctionCallInfo fcinfo, int nothers,
-								  LimitRule limit_rule);
 
 #endif /* BATCHES_FILTER_H */

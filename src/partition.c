@@ -1,15 +1,16 @@
 /*
  * partition.c
- *		Which partition has the rows of a project.
+ *		Which partition, or which shard, has the rows of a project.
  *
- * The bounds and the hash function are PostgreSQL's own, as its descriptor of the table has
- * them.
+ * The bounds and the hash function of partitions are PostgreSQL's own, as its descriptor of the
+ * table has them. Shards have parts of the values of the hash function of the type.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 
@@ -43,13 +44,56 @@ find_partitions(Relation table, const char *column, bool omit_detached)
 	if (descriptor->nparts == 0)
 		return partitions;
 	/* The descriptor may be another one after the next lock. */
-	partitions->oids = palloc(sizeof(Oid) * descriptor->nparts);
-	memcpy(partitions->oids, descriptor->oids, sizeof(Oid) * descriptor->nparts);
+	partitions->oids = memcpy(palloc(sizeof(Oid) * descriptor->nparts), descriptor->oids,
+							  sizeof(Oid) * descriptor->nparts);
 	partitions->nremainders = descriptor->boundinfo->nindexes;
 	partitions->by_remainder = palloc(sizeof(int) * partitions->nremainders);
 	memcpy(partitions->by_remainder, descriptor->boundinfo->indexes,
 		   sizeof(int) * partitions->nremainders);
 	return partitions;
+}
+
+/* The shards that are read in place of a table, or NULL. */
+Partitions *
+shards_as_partitions(const char *table)
+{
+	const Oid *oids;
+	const ShardSet *shards = used_shards(table, &oids);
+	Partitions *partitions;
+
+	if (shards == NULL)
+		return NULL;
+	partitions = palloc0(sizeof(Partitions));
+	partitions->npartitions = shards->nshards;
+	partitions->oids = oids;
+	partitions->hashes = shards->hashes;
+	return partitions;
+}
+
+/* The hash value by which a project is in a shard. */
+int64
+shard_hash(Datum project_id)
+{
+	return DatumGetInt32(DirectFunctionCall1(uuid_hash, project_id));
+}
+
+/* The range, of some that are in order, that has a hash value, or -1. */
+int
+find_hash(const HashRange *ranges, int nranges, int64 hash)
+{
+	int low = 0;
+	int high = nranges;
+
+	while (low < high)
+	{
+		int middle = low + (high - low) / 2;
+
+		if (ranges[middle].last < hash)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < nranges && ranges[low].first <= hash ? low : -1;
 }
 
 /* The partition that has a value, or -1. */
@@ -58,6 +102,8 @@ partition_of(const Partitions *partitions, Datum value)
 {
 	bool isnull = false;
 
+	if (partitions->hashes != NULL)
+		return find_hash(partitions->hashes, partitions->npartitions, shard_hash(value));
 	if (partitions->nremainders == 0)
 		return -1;
 	return partitions

@@ -7,14 +7,17 @@
 
 #include "utils/rel.h"
 
+#include "batches.h"
+
 /* More are not read by indexes, nor written. */
 #define MAX_PARTITIONS 256
 
-/* Which partition has which values of the column */
+/* Which partition, or shard, has which values of the column */
 typedef struct Partitions
 {
 	int npartitions;
-	Oid *oids;
+	const Oid *oids;
+	const HashRange *hashes; /* of shards, in order; NULL: partitions */
 	int nremainders;
 	int *by_remainder; /* a partition, or -1 */
 	FmgrInfo *hash;
@@ -22,6 +25,9 @@ typedef struct Partitions
 } Partitions;
 
 extern Partitions *find_partitions(Relation table, const char *column, bool omit_detached);
+extern Partitions *shards_as_partitions(const char *table);
+extern int64 shard_hash(Datum project_id);
+extern int find_hash(const HashRange *ranges, int nranges, int64 hash);
 extern int partition_of(const Partitions *partitions, Datum value);
 extern bool has_shape_of(Relation partition, Relation table);
 

@@ -89,7 +89,7 @@ add_query_parameter(QueryParameters *parameters, Oid type, Datum value)
 	return ++parameters->count;
 }
 
-/* The size of "batch"; of what stands in for it without storage, 0. */
+/* The size of "batch", or of the first of the shards that are read; of what stands in for it without storage, 0. */
 static BlockNumber
 current_table_size(void)
 {
@@ -262,7 +262,11 @@ run_with_callback(const char *sql, const QueryParameters *parameters, bool read_
 void
 run_query(const char *sql, const QueryParameters *parameters, QueryRowCallback callback, void *arg)
 {
+	int nest_level = NewGUCNestLevel();
+
+	use_single_sessions();
 	run_with_callback(sql, parameters, true, callback, arg);
+	AtEOXact_GUC(true, nest_level);
 }
 
 /* The same in a snapshot of its own. The callback may change what the query reads. */

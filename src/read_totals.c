@@ -86,7 +86,7 @@ may_have_foreign_partitions(Relation batch)
 
 /* Whether the role may read what a count of the batches would read, and the totals. */
 static bool
-may_select(const Request *request, Relation batch, Relation totals)
+may_select_totals(const Request *request, Relation batch, Relation totals)
 {
 	Bitmapset *columns = NULL;
 
@@ -102,28 +102,21 @@ may_select(const Request *request, Relation batch, Relation totals)
 				return false;
 			columns = bms_add_member(columns, number);
 		}
-	return direct_may_select(batch, columns) && direct_may_select(totals, NULL) &&
+	return may_select(batch, columns) && may_select(totals, NULL) &&
 		   pg_class_aclcheck(RelationGetRelid(totals), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
-/* Whether the totals can say how many batches match. */
-bool
-totals_may_answer(const Request *request)
+/* Whether some totals are kept for some batches, and may be read in their place. */
+static bool
+are_kept(const Request *request, Oid batch_oid, Oid totals_oid)
 {
 	Relation batch;
 	Relation totals;
-	Oid totals_oid;
 	bool may_answer;
 
-	if (!has_cell_filters_only(request))
-		return false;
-	batch = table_open(require_table("batch"), AccessShareLock);
-	totals_oid = get_relname_relid(table_name(TOTAL_TABLE), RelationGetNamespace(batch));
 	if (!OidIsValid(totals_oid) || get_rel_relkind(totals_oid) != RELKIND_RELATION)
-	{
-		table_close(batch, NoLock);
 		return false;
-	}
+	batch = table_open(batch_oid, AccessShareLock);
 	totals = table_open(totals_oid, AccessShareLock);
 	/*
 	 * Other tables' rows are seen through a view, or through a table that others inherit from;
@@ -136,10 +129,33 @@ totals_may_answer(const Request *request)
 		triggers_keep_totals(batch) && !may_have_foreign_partitions(batch) &&
 		direct_policy_fallback_reason(batch, BATCH_POLICY) == NULL &&
 		direct_policy_fallback_reason(totals, BATCH_POLICY) == NULL &&
-		may_select(request, batch, totals);
+		may_select_totals(request, batch, totals);
 	table_close(totals, NoLock);
 	table_close(batch, NoLock);
 	return may_answer;
+}
+
+/* Whether the totals can say how many batches match. */
+bool
+totals_may_answer(const Request *request)
+{
+	const Oid *batches;
+	const Oid *totals;
+	const ShardSet *shards = used_shards("batch", &batches);
+	Oid batch;
+
+	if (!has_cell_filters_only(request))
+		return false;
+	if (shards == NULL)
+	{
+		batch = require_table("batch");
+		return are_kept(request, batch, get_relname_relid(TOTAL_TABLE, get_rel_namespace(batch)));
+	}
+	(void) used_shards(TOTAL_TABLE, &totals);
+	for (int i = 0; i < shards->nshards; i++)
+		if (!are_kept(request, batches[i], totals[i]))
+			return false;
+	return true;
 }
 
 /*
@@ -266,8 +282,8 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "select t.project_id, t.device_type, t.n from " BATCHES_SCHEMA ".%s t",
-					 table_name(TOTAL_TABLE));
+	appendStringInfo(&sql, "select t.project_id, t.device_type, t.n from %s t",
+					 table_expression(TOTAL_TABLE));
 	append_total_where(&sql, request, by_device, &query_parameters);
 	run_query(sql.data, &query_parameters, callback, arg);
 }
@@ -316,8 +332,9 @@ typedef struct TotalReader
 	AttrNumber n_column;
 	LeafReader *leaves;
 	Fetch fetch;
-	int nprojects; /* -1: all */
+	int nprojects; /* of the part; -1: all */
 	Datum *projects;
+	int part;
 	int nplaces;
 	RowPlace *places; /* found, and not fetched yet */
 	TotalSum *sum;
@@ -390,7 +407,7 @@ find_device(TotalReader *reader, Datum device, bool all_devices)
 		}
 		else
 		{
-			reader->places[reader->nplaces++] = place_of(0, &tid);
+			reader->places[reader->nplaces++] = place_of(reader->part, &tid);
 			if (reader->nplaces == FETCHED_AT_ONCE)
 				add_found(reader);
 		}
@@ -414,56 +431,101 @@ is_total_index(const int16 *columns, int ncolumns, int nkeys, void *arg)
 	return nkeys >= 2 && columns[0] == wanted[0] && columns[1] == wanted[1];
 }
 
+/* Takes those of the projects that are in the reader's part, or all where there is but one. */
+static void
+take_projects(TotalReader *reader, Datum *projects, int nprojects)
+{
+	const DirectTable *table = reader->table;
+
+	reader->projects = projects;
+	reader->nprojects = nprojects;
+	if (table->partitions == NULL || nprojects < 0)
+		return;
+	reader->projects = palloc_extended(sizeof(Datum) * (table->nprojects + 1), MCXT_ALLOC_HUGE);
+	reader->nprojects = 0;
+	for (int i = 0; i < table->nprojects; i++)
+		if (table->projects[i].part == reader->part)
+			reader->projects[reader->nprojects++] = projects[table->projects[i].value];
+}
+
+/* Adds up a part of the table. */
+static void
+sum_part(TotalReader *reader, const Request *request, Qual *names)
+{
+	TotalSum *sum = reader->sum;
+	TotalSum without = {0};
+
+	reader->leaves = leaf_begin(direct_index_part(reader->table, reader->index, reader->part),
+								GetActiveSnapshot());
+	if (request->filters[PARAMETER_DEVICE_TYPE].given)
+		find_devices(reader, names->values, names->nvalues);
+	else
+	{
+		if (reader->nprojects != 0)
+			find_device(reader, (Datum) 0, true);
+		add_found(reader);
+		reader->sum = &without;
+		find_devices(reader, names->excluded, names->nexcluded);
+		reader->sum = sum;
+		for (int i = 0; i < N_CELLS; i++)
+			sum->cells[i] -= without.cells[i];
+	}
+	leaf_end(reader->leaves);
+}
+
+/* Opens what is read. Returns whether it can be read directly. */
+static bool
+open_totals(TotalReader *reader, const Datum *projects, int nprojects)
+{
+	const char *reason;
+	AttrNumber key[2];
+
+	reader->table = direct_open(TOTAL_TABLE, BATCH_POLICY, true, &reason);
+	if (reader->table == NULL)
+		return false;
+	key[0] = direct_column(reader->table, "device_type", TEXTOID);
+	key[1] = direct_column(reader->table, "project_id", UUIDOID);
+	reader->n_column = direct_column(reader->table, "n", INT8ARRAYOID);
+	if (key[0] != InvalidAttrNumber && key[1] != InvalidAttrNumber &&
+		reader->n_column != InvalidAttrNumber &&
+		direct_open_parts(reader->table, projects, nprojects) == NULL)
+		direct_open_indexes(reader->table, is_total_index, key);
+	if (reader->table->nindexes > 0)
+		return true;
+	direct_close(reader->table);
+	return false;
+}
+
 /* Adds up by the index. Returns false if that cannot be read directly. */
 static bool
 sum_by_index(const Request *request, TotalSum *sum)
 {
-	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
+	const FilterValue *filter = &request->filters[PARAMETER_PROJECT_ID];
 	const FilterValue *devices = &request->filters[PARAMETER_DEVICE_TYPE];
 	const FilterValue *excluded = &request->filters[PARAMETER_EXCLUDE_DEVICE_TYPE];
-	const char *reason;
-	TotalReader reader = {.sum = sum, .nprojects = -1};
-	TotalSum without = {0};
+	TotalReader reader = {.sum = sum};
+	int nprojects = -1;
+	Datum *projects = NULL;
 	Qual names;
-	AttrNumber key[2];
 
-	reader.table = direct_open(TOTAL_TABLE, BATCH_POLICY, false, &reason);
-	if (reader.table == NULL)
+	if (filter->given)
+		projects = sorted_list(filter->value, &nprojects);
+	if (!open_totals(&reader, projects, nprojects))
 		return false;
-	key[0] = direct_column(reader.table, "device_type", TEXTOID);
-	key[1] = direct_column(reader.table, "project_id", UUIDOID);
-	reader.n_column = direct_column(reader.table, "n", INT8ARRAYOID);
-	direct_open_indexes(reader.table, is_total_index, key);
-	if (reader.table->nindexes == 0 || key[0] == InvalidAttrNumber || key[1] == InvalidAttrNumber ||
-		reader.n_column == InvalidAttrNumber)
-	{
-		direct_close(reader.table);
-		return false;
-	}
 	reader.index = &reader.table->indexes[0];
 	fetch_init(&reader.fetch, reader.table, NULL, GetActiveSnapshot());
 	reader.places = palloc(sizeof(RowPlace) * FETCHED_AT_ONCE);
-	reader.leaves = leaf_begin(reader.index->relation, GetActiveSnapshot());
-	if (projects->given)
-		reader.projects = sorted_list(projects->value, &reader.nprojects);
 	init_qual(&names, TEXTOID);
 	if (devices->given)
 		restrict_to_array(&names, devices->value);
 	if (excluded->given)
 		exclude_array(&names, excluded->value);
-	if (devices->given && normalize_qual(&names))
-		find_devices(&reader, names.values, names.nvalues);
-	else if (!devices->given)
-	{
-		if (reader.nprojects != 0)
-			find_device(&reader, (Datum) 0, true);
-		add_found(&reader);
-		reader.sum = &without;
-		find_devices(&reader, names.excluded, names.nexcluded);
-		for (int i = 0; i < N_CELLS; i++)
-			sum->cells[i] -= without.cells[i];
-	}
-	leaf_end(reader.leaves);
+	if (normalize_qual(&names))
+		for (reader.part = 0; reader.part < reader.table->nparts; reader.part++)
+		{
+			take_projects(&reader, projects, nprojects);
+			sum_part(&reader, request, &names);
+		}
 	fetch_end(&reader.fetch);
 	direct_close(reader.table);
 	return true;

@@ -182,6 +182,18 @@ fail_on_batch(TupleTableSlot *slot, void *arg)
 	fail_on_missing_counts(isnull ? NULL : DatumGetUUIDP(id));
 }
 
+/* Whether a table has no row, as far as its size tells. */
+static bool
+is_empty(Oid oid)
+{
+	Relation table = table_open(oid, AccessShareLock);
+	bool is_empty = RELKIND_HAS_TABLE_AM(table->rd_rel->relkind) &&
+					RelationGetNumberOfBlocks(table) == 0 && !is_distributed(oid);
+
+	table_close(table, NoLock);
+	return is_empty;
+}
+
 /*
  * No job counts at all are a fault, unless there is no batch: where batches were copied
  * without them, a filter on them would find nothing and not say why.
@@ -190,18 +202,19 @@ void
 check_job_counts(const Request *request)
 {
 	QueryParameters no_parameters = {0};
-	Relation counts;
-	bool is_empty;
+	const ShardSet *shards;
+	const Oid *tables;
 
 	if (!uses_job_counts(request))
 		return;
-	counts = table_open(require_table(JOB_COUNT_TABLE), AccessShareLock);
-	is_empty = RELKIND_HAS_TABLE_AM(counts->rd_rel->relkind) &&
-			   RelationGetNumberOfBlocks(counts) == 0 && !is_distributed(RelationGetRelid(counts));
-	table_close(counts, NoLock);
-	if (is_empty)
-		run_query(psprintf("select b.id from " BATCHES_SCHEMA ".%s b limit 1", table_name("batch")),
-				  &no_parameters, fail_on_batch, NULL);
+	shards = used_shards(JOB_COUNT_TABLE, &tables);
+	if (shards == NULL && !is_empty(require_table(JOB_COUNT_TABLE)))
+		return;
+	for (int i = 0; shards != NULL && i < shards->nshards; i++)
+		if (!is_empty(tables[i]))
+			return;
+	run_query(psprintf("select b.id from %s b limit 1", table_expression("batch")), &no_parameters,
+			  fail_on_batch, NULL);
 }
 
 /* Begins to read what a request asks for, and to list the paths for its report. */

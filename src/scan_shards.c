@@ -2,11 +2,11 @@
  * scan_shards.c
  *		Reads batches of distributed tables where their shards are.
  *
- * A statement calls read_shard() once in each shard that may have rows; it reads the shard by
- * its indexes. The shards answer in one round trip with the first rows in the order of the
- * page and with their totals. The rows are merged here. Each shard sends as many keys as the
- * page and its offset could have of it, but not all rows as a whole; what is missing at the end
- * is asked for by a second statement.
+ * A statement calls read_shards() once on each server that has shards with rows that may match;
+ * it reads them by their indexes. The servers answer in one round trip with the first rows in
+ * the order of the page and with their totals. The rows are merged here. Each server sends as
+ * many keys as the page and its offset could have of it, but not all rows as a whole; what is
+ * missing at the end is asked for by a second statement.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -27,16 +27,17 @@
 #include "qual.h"
 #include "scan_shards.h"
 #include "scan_sql.h"
+#include "shard_request.h"
 #include "shard_row.h"
 
 /* Larger pages, and those further behind, are read by SQL. */
 #define MAX_ROWS 1000
 #define MAX_KEYS 10000
 
-/* What a shard has answered */
+/* What a call has answered */
 typedef struct ShardAnswer
 {
-	pg_uuid_t key;
+	const pg_uuid_t *key;
 	bool complete;
 	int64 total;
 	List *chunks; /* of StringInfo */
@@ -51,90 +52,15 @@ struct ShardScan
 	MemoryContext context;
 	RowFormat format;
 	SortSupportData key_order;
-	ArrayType *keys; /* of the shards */
-	int nshards;
-	ShardAnswer *answers;
+	const ShardRoute *route;
+	ShardAnswer *answers; /* to its calls */
 };
 
 /*
  * Asking
  */
 
-/* The labels of a list of an enumeration's values. */
-static Datum
-label_list(ArrayType *list)
-{
-	ArrayIterator iterator = array_create_iterator(list, 0, NULL);
-	ArrayBuildState *labels = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	Datum value;
-	bool isnull;
-
-	while (array_iterate(iterator, &value, &isnull))
-		(void) accumArrayResult(
-			labels, CStringGetTextDatum(DatumGetCString(DirectFunctionCall1(enum_out, value))),
-			false, TEXTOID, CurrentMemoryContext);
-	return makeArrayResult(labels, CurrentMemoryContext);
-}
-
-/* The text with which all ids of a range begin, and no others. */
-static Datum
-id_prefix(const Request *request)
-{
-	char *first = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&request->first_id)));
-	const char *last =
-		DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&request->last_id)));
-	int length = 0;
-
-	while (first[length] != '\0' && first[length] == last[length])
-		length++;
-	return PointerGetDatum(cstring_to_text_with_len(first, length));
-}
-
-/* Adds a filter as an argument. */
-static void
-append_filter(StringInfo sql, const Request *request, ParameterId id,
-			  QueryParameters *query_parameters)
-{
-	const Parameter *parameter = &parameters[id];
-	Datum value = request->filters[id].value;
-	Oid type = parameter_type_oid(parameter);
-
-	if (parameter->comparison == COMPARE_STARTS_WITH)
-		value = id_prefix(request);
-	else if (parameter->type == PARAMETER_TYPE_ENUM)
-	{
-		value = label_list(DatumGetArrayTypeP(value));
-		type = TEXTOID;
-	}
-	if (parameter->is_list)
-		type = get_array_type(type);
-	appendStringInfo(sql, ", %s => $%d", quote_identifier(parameter->name),
-					 add_query_parameter(query_parameters, type, value));
-}
-
-static void
-append_number(StringInfo sql, ParameterId id, int64 number, QueryParameters *query_parameters)
-{
-	appendStringInfo(sql, ", %s => $%d", quote_identifier(parameters[id].name),
-					 add_query_parameter(query_parameters, INT8OID, Int64GetDatum(number)));
-}
-
-static void
-append_omitted(StringInfo sql, const Request *request)
-{
-	const char *joiner = ", omit => array['";
-
-	for (int column = 0; column < N_COLUMNS; column++)
-		if (request->omits[column])
-		{
-			appendStringInfo(sql, "%s%s", joiner, batch_columns[column].name);
-			joiner = "', '";
-		}
-	if (joiner[0] == '\'')
-		appendStringInfoString(sql, "']");
-}
-
-/* A QueryRowCallback: a piece of a shard's answer */
+/* A QueryRowCallback: a piece of an answer */
 static void
 take_chunk(TupleTableSlot *slot, void *arg)
 {
@@ -147,8 +73,8 @@ take_chunk(TupleTableSlot *slot, void *arg)
 	StringInfo chunk = palloc0(sizeof(StringInfoData));
 	ShardAnswer *answer = scan->answers;
 
-	while (memcmp(&answer->key, key, UUID_LEN) != 0)
-		if (++answer == scan->answers + scan->nshards)
+	while (memcmp(answer->key, key, UUID_LEN) != 0)
+		if (++answer == scan->answers + scan->route->ncalls)
 			elog(ERROR, "a shard has answered that was not asked");
 	chunk->data = VARDATA(bytes);
 	chunk->len = VARSIZE(bytes) - VARHDRSZ;
@@ -167,7 +93,7 @@ take_chunk(TupleTableSlot *slot, void *arg)
 static void
 check_answers(const ShardScan *scan)
 {
-	for (int i = 0; i < scan->nshards; i++)
+	for (int i = 0; i < scan->route->ncalls; i++)
 		if (!scan->answers[i].complete)
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("a shard of \"%s.%s\" has no row in \"%s.%s\"", BATCHES_SCHEMA,
@@ -178,46 +104,34 @@ check_answers(const ShardScan *scan)
 }
 
 /*
- * Asks the shards for the total, if the request has one, and for rows, if they are wanted:
+ * Asks the servers for the total, if the request has one, and for rows, if they are wanted:
  * so many of each as a whole, or all of them if that is NO_LIMIT.
  */
 static void
 ask_shards(ShardScan *scan, const Request *request, bool wants_rows, int64 whole_rows)
 {
+	const ShardRoute *route = scan->route;
 	QueryParameters query_parameters = {0};
 	StringInfoData sql;
+	Datum *calls = palloc(sizeof(Datum) * route->ncalls);
 
-	scan->answers = palloc0(sizeof(ShardAnswer) * scan->nshards);
-	for (int i = 0; i < scan->nshards; i++)
-		scan->answers[i].key = ((const pg_uuid_t *) ARR_DATA_PTR(scan->keys))[i];
+	scan->answers = palloc0(sizeof(ShardAnswer) * route->ncalls);
+	for (int i = 0; i < route->ncalls; i++)
+	{
+		scan->answers[i].key = &route->calls[i];
+		calls[i] = UUIDPGetDatum(&route->calls[i]);
+	}
 	initStringInfo(&sql);
 	appendStringInfo(
-		&sql, "select s.project_id, " BATCHES_SCHEMA ".read_shard(s.tableoid, $%d, %s, %s",
-		add_query_parameter(&query_parameters, TEXTOID, CStringGetTextDatum(node_version())),
-		request->is_for_viewer ? "true" : "false", wants_rows ? "true" : "false");
-	if (whole_rows == NO_LIMIT)
-		appendStringInfoString(&sql, ", null");
-	else
-		appendStringInfo(
-			&sql, ", $%d",
-			add_query_parameter(&query_parameters, INT8OID, Int64GetDatum(whole_rows)));
-	for (int id = FIRST_FILTER; id <= LAST_FILTER; id++)
-		if (request->filters[id].given)
-			append_filter(&sql, request, id, &query_parameters);
-	appendStringInfo(&sql, ", order_by => '%s', order_by_direction => '%s', total => '%s'",
-					 batch_columns[request->order_by].name, request->descending ? "DESC" : "ASC",
-					 request->without_total ? "none" : "exact");
-	if (request->limit != NO_LIMIT)
-		append_number(&sql, PARAMETER_LIMIT, request->limit, &query_parameters);
-	if (request->offset > 0)
-		append_number(&sql, PARAMETER_OFFSET, request->offset, &query_parameters);
-	if (request->after != NULL)
-		appendStringInfo(
-			&sql, ", after => $%d",
-			add_query_parameter(&query_parameters, TEXTOID, PointerGetDatum(request->cursor)));
-	append_omitted(&sql, request);
-	appendStringInfoString(&sql, ") from " BATCHES_SCHEMA "." SHARD_TABLE " s where ");
-	append_in(&sql, "s.project_id", PointerGetDatum(scan->keys), &query_parameters);
+		&sql,
+		"select s.project_id, " BATCHES_SCHEMA ".read_shards(s.project_id, $%d)"
+		" from " BATCHES_SCHEMA "." SHARD_TABLE " s where ",
+		add_query_parameter(&query_parameters, TEXTOID,
+							PointerGetDatum(pack_request(request, wants_rows, whole_rows, route))));
+	append_in(&sql, "s.project_id",
+			  PointerGetDatum(
+				  construct_array(calls, route->ncalls, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
+			  &query_parameters);
 	run_query(sql.data, &query_parameters, take_chunk, scan);
 	check_answers(scan);
 }
@@ -247,8 +161,7 @@ matches_nothing(const Request *request)
 
 /*
  * Begins to read what a request asks for, or returns NULL where that is left to SQL: tables
- * that are not distributed, what matches nothing, and shards of too few hash values to have a
- * key.
+ * that are not distributed, what matches nothing, and shards that no key leads to.
  */
 ShardScan *
 shard_scan_begin(const Request *request)
@@ -256,9 +169,8 @@ shard_scan_begin(const Request *request)
 	const FilterValue *projects = &request->filters[PARAMETER_PROJECT_ID];
 	Oid table = get_relname_relid(SHARD_TABLE, get_namespace_oid(BATCHES_SCHEMA, false));
 	ShardScan *scan;
-	bool complete;
 
-	/* A shard that is read by SQL is none of them. */
+	/* Shards that are read by SQL are none of them. */
 	if (!is_distributed(require_table("batch")) || !OidIsValid(table) || !is_distributed(table) ||
 		matches_nothing(request))
 		return NULL;
@@ -266,12 +178,8 @@ shard_scan_begin(const Request *request)
 	scan->request = request;
 	scan->context = CurrentMemoryContext;
 	scan->format.context = CurrentMemoryContext;
-	scan->keys =
-		shard_keys(projects->given ? DatumGetArrayTypeP(projects->value) : NULL, &complete);
-	if (!complete)
-		return NULL;
-	scan->nshards = ArrayGetNItems(ARR_NDIM(scan->keys), ARR_DIMS(scan->keys));
-	return scan;
+	scan->route = route_to_shards(projects->given ? DatumGetArrayTypeP(projects->value) : NULL);
+	return scan->route == NULL ? NULL : scan;
 }
 
 /*
@@ -305,7 +213,7 @@ shard_scan_may_page(const ShardScan *scan)
 		   request->offset <= MAX_KEYS - request->limit;
 }
 
-/* Goes on to a shard's next row. */
+/* Goes on to an answer's next row. */
 static void
 next_row(ShardScan *scan, ShardAnswer *answer)
 {
@@ -330,20 +238,20 @@ compare_rows(ShardScan *scan, const ShardRow *a, const ShardRow *b)
 	return scan->request->descending ? -order : order;
 }
 
-/* Merges the shards' rows. Returns the number of those of the page. */
+/* Merges the rows of all answers. Returns the number of those of the page. */
 static int
 merge_rows(ShardScan *scan, int64 offset, int64 limit, ShardRow *page)
 {
 	int nrows = 0;
 
-	for (int i = 0; i < scan->nshards; i++)
+	for (int i = 0; i < scan->route->ncalls; i++)
 		next_row(scan, &scan->answers[i]);
 	for (int64 place = 0; nrows < limit; place++)
 	{
 		ShardAnswer *first = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < scan->nshards; i++)
+		for (int i = 0; i < scan->route->ncalls; i++)
 			if (scan->answers[i].has_row &&
 				(first == NULL || compare_rows(scan, &scan->answers[i].row, &first->row) < 0))
 				first = &scan->answers[i];
@@ -381,9 +289,9 @@ complete_rows(ShardScan *scan, ShardRow *page, int nrows)
 	request.after = NULL;
 	request.without_total = true;
 	ask_shards(scan, &request, true, NO_LIMIT);
-	for (int shard = 0; shard < scan->nshards; shard++)
+	for (int call = 0; call < scan->route->ncalls; call++)
 	{
-		ShardAnswer *answer = &scan->answers[shard];
+		ShardAnswer *answer = &scan->answers[call];
 
 		for (next_row(scan, answer); answer->has_row; next_row(scan, answer))
 		{
@@ -407,7 +315,7 @@ sum_totals(const ShardScan *scan)
 {
 	int64 total = 0;
 
-	for (int i = 0; i < scan->nshards; i++)
+	for (int i = 0; i < scan->route->ncalls; i++)
 		total += scan->answers[i].total;
 	return total;
 }
@@ -426,13 +334,14 @@ shard_scan_page(ShardScan *scan, BatchRowCallback callback, void *arg, int64 *to
 
 	prepare_order(&scan->key_order, column_type_oid(batch_columns[request.order_by].type),
 				  request.descending);
-	if (scan->nshards > 1)
+	if (scan->route->ncalls > 1)
 	{
-		/* Of a page that is far behind, rows are not where they would be if shards were alike. */
+		/* Of a page that is far behind, rows are not where they would be if servers were alike. */
 		offset = request.offset;
 		request.limit += offset;
 		request.offset = 0;
-		whole_rows = offset > scan->request->limit ? 0 : 2 * request.limit / scan->nshards + 10;
+		whole_rows =
+			offset > scan->request->limit ? 0 : 2 * request.limit / scan->route->ncalls + 10;
 	}
 	ask_shards(scan, &request, true, whole_rows);
 	if (!request.without_total)
@@ -440,7 +349,7 @@ shard_scan_page(ShardScan *scan, BatchRowCallback callback, void *arg, int64 *to
 	nrows = merge_rows(scan, offset, scan->request->limit, page);
 	if (!complete_rows(scan, page, nrows))
 	{
-		/* This can be so at READ COMMITTED alone. Each shard answers once more, at one moment. */
+		/* This can be so at READ COMMITTED alone. Each server answers once more, at one moment. */
 		request.without_total = true;
 		ask_shards(scan, &request, true, NO_LIMIT);
 		nrows = merge_rows(scan, offset, scan->request->limit, page);

@@ -27,7 +27,7 @@
 
 /* A batch without counts would be a fault, which must not go unseen. */
 #define JOIN_JOB_COUNTS                                                                            \
-	" left join " BATCHES_SCHEMA ".%s c"                                                           \
+	" left join %s c"                                                                              \
 	" on c.project_id operator(pg_catalog.=) b.project_id"                                         \
 	" and c.batch_id operator(pg_catalog.=) b.id"
 
@@ -49,7 +49,7 @@ typedef struct PageReader
 static void
 append_from(StringInfo sql)
 {
-	appendStringInfo(sql, " from " BATCHES_SCHEMA ".%s b", table_name("batch"));
+	appendStringInfo(sql, " from %s b", table_expression("batch"));
 }
 
 /* Joins the job counts. Where their table is missing, SQL would not say what to do. */
@@ -57,7 +57,7 @@ static void
 append_join(StringInfo sql)
 {
 	require_table(JOB_COUNT_TABLE);
-	appendStringInfo(sql, JOIN_JOB_COUNTS, table_name(JOB_COUNT_TABLE));
+	appendStringInfo(sql, JOIN_JOB_COUNTS, table_expression(JOB_COUNT_TABLE));
 }
 
 /* The SQL expression of a column that has one. */

@@ -1,6 +1,6 @@
 /*
  * shard_row.c
- *		Rows that a shard sends.
+ *		Rows that a server sends of its shards.
  *
  * A row is the length of what follows, project and id, the value in the order column, and all
  * columns if the row is sent as a whole. A value is its length, -1 for null, and its bytes,

@@ -1,6 +1,6 @@
 /*
  * shard_row.h
- *		Rows that a shard sends.
+ *		Rows that a server sends of its shards.
  */
 #ifndef BATCHES_SHARD_ROW_H
 #define BATCHES_SHARD_ROW_H

@@ -23,7 +23,7 @@ read_known_arguments(Request *request, const SupportRequestRows *call)
 	ParameterId *ids = palloc(sizeof(ParameterId) * (list_length(arguments) + 1));
 	ListCell *cell;
 
-	bind_arguments(call->funcid, 0, list_length(arguments), ids);
+	bind_arguments(call->funcid, list_length(arguments), ids);
 	init_request(request, LIMIT_OPTIONAL);
 	foreach (cell, arguments)
 	{

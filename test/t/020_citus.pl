@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use IPC::Run ();
+use MIME::Base64 qw(encode_base64);
 use File::Basename;
 use File::Spec;
 use PostgreSQL::Test::Cluster;
@@ -235,26 +236,99 @@ foreach my $node ($coordinator, $workers[0])
 # Shards by themselves
 #
 
-# Has the shards of a table read that are on a worker.
-sub read_shard
+# What a server is asked about shards: rows and the total of all projects, and what is added.
+sub request
 {
-	my ($table, $library, $wanted) = @_;
-	return 'set citus.override_table_visibility = off; '
-	  . "select $wanted from (select oid from pg_class where relname ~ '^${table}_[0-9]+\$') s, batches.read_shard(s.oid, format('extension 1.0, library $library, encoding %s', getdatabaseencoding()), "
-	  . 'false, true, null, "limit" => 5) r';
+	my ($library, $shards, $more) = @_;
+	return "extension 1.0, library $library, encoding UTF8\0" . pack('CCq>N', 0, 1, -1, scalar @$shards) . join('', map { pack('x16q>', $_) } @$shards) . ($more // '');
 }
-is($workers[0]->safe_psql('postgres', read_shard('batch_shard', '1.0', q{string_agg(distinct chr(get_byte(r, 0)), ''), count(*) filter (where get_byte(r, 0) = ascii('T')) = count(distinct s.oid)})),
-	'RT|t', 'a shard sends rows and a total');
-sql('create role stranger; grant usage on schema batches to stranger');
-like(complaint($workers[0], "set role stranger; " . read_shard('batch_shard', '1.0', 'r')), qr/permission denied for table batch_/, 'not to who has no rights on it');
-like(complaint($workers[0], read_shard('batch', '1.0', 'r')), qr/is not a shard of "batches.batch_shard"/, 'and no other table does');
-like(complaint($workers[0], read_shard('batch_shard', '0.9', 'r')), qr/different versions/, 'nor to another version');
-sql('revoke usage on schema batches from stranger');
-sql('delete from batches.batch_shard where project_id = (select project_id from batches.batch_shard limit 1)');
-like(complaint($coordinator, "select batches.$_"), qr/a shard of "batches.batch" has no row in "batches.batch_shard"\nHINT: .*distribute_tables/s, "a shard that cannot be asked is an error: $_")
+
+sub read_shards { return "batches.read_shards('00000000-0000-0000-0000-000000000000', '" . encode_base64($_[0], '') . "')" }
+
+my @own = map { [ split /\n/, sql(q{select shardid from citus_shards where table_name = 'batches.batch'::regclass and nodeport = } . $_->port . q{ and nodename = '} . $_->host . q{'}) ] } @workers;
+is( join(' ', sort map { $workers[$_]->safe_psql('postgres', q{select string_agg(distinct chr(get_byte(r, 0)), '' order by chr(get_byte(r, 0))) from } . read_shards(request('1.0', $own[$_])) . ' r') } 0, 1),
+	'RT RT', 'servers send rows and totals');
+my $total = q{select sum(('x' || encode(substr(r, 2), 'hex'))::bit(64)::bigint) from %s r where get_byte(r, 0) = ascii('T')};
+is($workers[0]->safe_psql('postgres', sprintf($total, read_shards(request('1.0', $own[0])))) + $workers[1]->safe_psql('postgres', sprintf($total, read_shards(request('1.0', $own[1])))),
+	sql('select count(*) from batches.batch'), 'of all their shards');
+is($workers[0]->safe_psql('postgres', sprintf($total, read_shards(request('1.0', [ $own[0][0] ])))),
+	sql("select count(*) from batches.batch where get_shard_id_for_distribution_column('batches.batch', project_id) = $own[0][0]"), 'or of one of them');
+
+sub refuses
+{
+	my ($request, $message, $name, $before) = @_;
+	like(complaint($workers[0], '\set VERBOSITY verbose' . "\n" . ($before // '') . 'select count(*) from ' . read_shards($request) . ' r'), $message, $name);
+}
+sql('create role stranger; create role nobody_at_all; grant usage on schema batches to stranger, nobody_at_all');
+refuses(request('1.0', $own[0]), qr/ERROR:  42501: permission denied for table batch_/, 'not to who has no rights on them', "set role stranger;\n");
+sql('grant select on batches.batch, batches.batch_job_count to stranger');
+$workers[0]->safe_psql('postgres', "set citus.override_table_visibility = off; set citus.enable_manual_changes_to_shards = on; revoke select on batches.batch_$own[0][1] from stranger");
+refuses(request('1.0', $own[0]), qr/ERROR:  42501: permission denied for table batch_$own[0][1]/, 'nor on all of them', "set role stranger;\n");
+sql('revoke select on batches.batch, batches.batch_job_count from stranger; revoke usage on schema batches from stranger');
+refuses(request('0.9', $own[0]), qr/ERROR:  55000: the servers have different versions/, 'nor to another version');
+refuses(request('1.0', [ $own[0][0], $own[1][0] ]), qr/ERROR:  40001: 1 of 2 shards of "batches.batch" are not on this server\nHINT:  They may have been moved or split/, 'nor shards of another server');
+refuses(request('1.0', [ @{ $own[0] }, 1 ]), qr/ERROR:  40001: 1 of 5 shards/, 'nor what is no shard');
+refuses(request('1.0', []), qr/ERROR:  40001: 0 of 0 shards/, 'nor nothing');
+# What is there of a shard while it is moved
+my ($range) = sql("select shardminvalue from pg_dist_shard where shardid = $own[1][0]");
+my %left = map { $_ => sql("select '${_}_' || shardid from pg_dist_shard where logicalrelid = 'batches.$_'::regclass and shardminvalue = '$range'") } qw(batch batch_job_count batch_total);
+$workers[0]->safe_psql('postgres', join ';', 'set citus.enable_ddl_propagation = off', map { "create table batches.$left{$_} (like batches.$_ including all)" } keys %left);
+refuses(request('1.0', $own[1]), qr/ERROR:  40001: 4 of 4 shards/, 'nor a table that has a shard\'s name');
+$workers[0]->safe_psql('postgres', join ';', 'set citus.enable_ddl_propagation = off', 'set citus.override_table_visibility = off', map { "drop table batches.$left{$_}" } keys %left);
+refuses(request('1.0', $own[0]) =~ s/UTF8\x00\x00\x01/UTF8\x00\x00\x00/r . pack('CN/a', 28, 'none'), qr/ERROR:  42501: permission denied for table batch_/, 'nor says anything to who has no rights, though nothing is read', "set role nobody_at_all;\n");
+sql('revoke usage on schema batches from nobody_at_all');
+refuses("\xff" x 300, qr/ERROR:  (08P01|22021)/, 'nor to what has no end');
+refuses("extension \xff\0", qr/ERROR:  22021/, 'nor to a version that is no text');
+refuses(request('1.0', $own[0], chr(200)), qr/ERROR:  08P01: there is no parameter of number 200/, 'nor to an unknown parameter');
+refuses(request('1.0', $own[0], pack('CN/a', 1, 'UP')), qr/ERROR:  22023: invalid value for parameter "order_by_direction"/, 'nor to a wrong value');
+refuses(request('1.0', $own[0], pack('CN/a', 17, "\xff")), qr/ERROR:  22021: invalid byte sequence/, 'nor to what is no text');
+my $whole = request('1.0', $own[0], pack('CN/a', 17, 'common') . pack('CNx16', 6, 1));
+my @wrong = grep { $_->[1] !~ /^(0|-1)$|ERROR:  (08P01|55000|22023)/ } map {
+	my $part = substr($whole, 0, $_);
+	my ($code, $stdout, $stderr) = $workers[0]->psql('postgres', "\\set VERBOSITY verbose\nselect -1 from " . read_shards($part) . ' r limit 1');
+	[ $_, $code ? $stderr : $stdout ]
+} 0 .. length $whole;
+is(join("\n", map { "$_->[0]: $_->[1]" } @wrong), '', 'a request that was cut off is nothing worse than an error');
+
+sql('delete from batches.batch_shard');
+like(complaint($coordinator, "select batches.$_"), qr/a shard of "batches.batch" has no row in "batches.batch_shard"\nHINT: .*distribute_tables/s, "a server that cannot be asked is an error: $_")
   for 'list_batches()', 'count_batches()', 'batch_facets()';
 sql($distribute);
 is(sql('select count(*) from batches.list_batches()'), 100, 'which another call mends');
+
+# Each server is asked once, but for a transaction that has written: each shard may then have been written in another session.
+sub calls
+{
+	my ($node, @statements) = @_;
+	my ($code, $stdout, $stderr) = $node->psql('postgres', join(";\n", 'set client_min_messages = notice', q{set citus.grep_remote_commands = '%read_shards%'}, 'set citus.log_remote_commands = on', @statements));
+	return join ' ', $code, $stdout =~ s/\s+/ /gr, scalar(() = $stderr =~ /NOTICE:  (issuing|executing the command locally)/g);
+}
+my @agree = (
+	q{select concat_ws(',', (select count(*) from batches.list_batches("limit" => null)), batches.count_batches(), (select sum(jobs_count) from batches.list_batches("limit" => null)))},
+	q{select concat_ws(',', (select count(*) from batches.batch), (select count(*) from batches.batch), (select count(*) from batches.job))});
+my %writes = (
+	'INSERT of many' => q{insert into batches.batch (project_id, device_type, user_id) select project_id, 'W', user_id from batches.batch},
+	'UPDATE of many' => q{update batches.batch set priority = 7, status = 'DONE'},
+	'DELETE of many' => q{delete from batches.batch where device_type = 'A'},
+	'COPY' => q{copy batches.batch (project_id, device_type, user_id) from program 'for i in 1 2 3 4 5 6 7 8 9; do printf "0000000000000000000000000000000$i\tC\tu\n"; done'},
+	'jobs' => q{insert into batches.job (project_id, batch_id) select project_id, id from batches.batch});
+sql(q{create table public.tenant (project_id uuid primary key); select create_distributed_table('public.tenant', 'project_id', colocate_with => 'batches.batch');
+	insert into public.tenant select distinct project_id from batches.batch;
+	alter table batches.batch add constraint of_tenant foreign key (project_id) references public.tenant on delete cascade});
+foreach my $node ($coordinator, $workers[1])
+{
+	is(calls($node, 'select count(*) > 0 from batches.list_batches()'), '0 t 2', $node->name . ' asks each server once');
+	foreach my $write (sort keys %writes)
+	{
+		like(calls($node, 'begin', $writes{$write}, @agree, 'rollback'), qr/^0 ([0-9,]+) \1 [0-9]+$/, $node->name . " sees what the transaction has written: $write");
+		is(calls($node, 'begin', $writes{$write}, 'select count(*) > 0 from batches.list_batches()', 'commit') =~ s/.* //r, 8, 'and asks for each shard') if $write =~ /UPDATE/;
+	}
+	is(calls($node, 'begin', 'delete from public.tenant', 'select batches.count_batches()', 'rollback'), '0 0 8', 'and what it has deleted by a foreign key');
+	is($node->safe_psql('postgres', qq{set citus.enable_local_execution = off; begin; insert into batches.project_member values (lpad('7', 32, '0')::uuid, 'new'); set local batches.user_id = 'new'; select batches.count_batches(); rollback}),
+		sql(q{select count(*) from batches.batch where project_id = lpad('7', 32, '0')::uuid}), 'and the projects that it has given a user');
+}
+
+sql('alter table batches.batch drop constraint of_tenant; drop table public.tenant');
 
 #
 # Writes, through the coordinator and through a worker
