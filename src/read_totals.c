@@ -28,7 +28,6 @@
 #include "utils/uuid.h"
 
 #include "batches.h"
-#include "citus.h"
 #include "fetch.h"
 #include "leaf.h"
 #include "read_totals.h"
@@ -288,39 +287,6 @@ read_total_rows(const Request *request, bool by_device, QueryRowCallback callbac
 	run_query(sql.data, &query_parameters, callback, arg);
 }
 
-/* A QueryRowCallback: a cell, from 1 on, and its sum */
-static void
-add_cell(TupleTableSlot *slot, void *arg)
-{
-	TotalSum *sum = arg;
-	bool isnull;
-	int64 cell = DatumGetInt64(slot_getattr(slot, 1, &isnull));
-	Datum count = slot_getattr(slot, 2, &isnull);
-
-	if (cell > N_CELLS)
-		fail_on_wrong_totals();
-	sum->nrows++;
-	if (!isnull)
-		sum->cells[cell - 1] += DatumGetInt64(count);
-}
-
-/* Adds up where the rows are: on the shards. */
-static void
-sum_on_shards(const Request *request, TotalSum *sum)
-{
-	QueryParameters query_parameters = {0};
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "select u.cell, pg_catalog.sum(u.n)::pg_catalog.int8"
-								 " from " BATCHES_SCHEMA "." TOTAL_TABLE " t"
-								 " cross join lateral pg_catalog.unnest(t.n)"
-								 " with ordinality as u (n, cell)");
-	append_total_where(&sql, request, false, &query_parameters);
-	appendStringInfoString(&sql, " group by u.cell");
-	run_query(sql.data, &query_parameters, add_cell, sum);
-}
-
 /* How many rows are fetched in the order of their places: each page is then looked up once, if projects share it. */
 #define FETCHED_AT_ONCE 1024
 
@@ -541,9 +507,7 @@ count_by_totals(const Request *request, bool by_index, int64 *count)
 	TotalSum sum = {0};
 	bool chosen[N_CELLS];
 
-	if (is_distributed(require_table(TOTAL_TABLE)))
-		sum_on_shards(request, &sum);
-	else if (!by_index || !sum_by_index(request, &sum))
+	if (!by_index || !sum_by_index(request, &sum))
 		read_total_rows(request, false, add_total_row, &sum);
 	if (sum.nrows == 0)
 		return false;

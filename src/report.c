@@ -36,7 +36,7 @@ report_engine(const ScanReport *report)
 {
 	if (report->fallback_reason == NULL)
 		return "index";
-	return report->by_shards ? "shards" : "sql";
+	return report->by_shards && !report->page_by_sql ? "shards" : "sql";
 }
 
 /* Whether the role may know how much there is that it does not see. */

@@ -20,6 +20,7 @@ typedef struct ScanReport
 {
 	const char *fallback_reason; /* why this server's indexes are not read, or NULL */
 	bool by_shards;              /* but those of shards */
+	bool page_by_sql;            /* but the page was left to SQL, whoever counted */
 	const char *total_source;    /* or NULL, if none was asked for */
 	bool lists_paths;            /* asked for */
 	List *paths;                 /* of PathReport */

@@ -271,6 +271,7 @@ scan_page(BatchScan *scan, BatchRowCallback callback, void *arg)
 	if (scan->shards == NULL || engine == ENGINE_SQL || !shard_scan_may_page(scan->shards))
 	{
 		require_same_versions(scan->request);
+		scan->report.page_by_sql = true;
 		scan_sql_page(scan->request, callback, arg);
 		return;
 	}
