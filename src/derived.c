@@ -184,6 +184,24 @@ holds_exclusive_lock(Oid table)
 	return is_lock_held(&tag, AccessExclusiveLock);
 }
 
+/* Whether a table, or any partition of it, has a row that somebody could see. */
+static bool
+table_has_rows(Oid table)
+{
+	ListCell *cell;
+	bool has_rows = false;
+
+	foreach (cell, find_all_inheritors(table, NoLock, NULL))
+	{
+		Relation relation = table_open(lfirst_oid(cell), AccessShareLock);
+
+		if (RELKIND_HAS_TABLE_AM(relation->rd_rel->relkind))
+			has_rows |= RelationGetNumberOfBlocks(relation) > 0;
+		table_close(relation, AccessShareLock);
+	}
+	return has_rows;
+}
+
 /* Whether TRUNCATE, which has fired a trigger on one of its tables, has emptied another one, too. */
 bool
 is_truncated(Oid table)
@@ -194,10 +212,10 @@ is_truncated(Oid table)
 	if (!holds_exclusive_lock(table))
 		return false;
 	relation = table_open(table, NoLock);
-	/* It keeps them open. */
+	/* It keeps them open. So does a query that has them locked before: what has rows was not emptied. */
 	is_open = relation->rd_refcnt > 1;
 	table_close(relation, NoLock);
-	return is_open;
+	return is_open && !table_has_rows(table);
 }
 
 /*
@@ -788,24 +806,6 @@ derived_delete(DerivedTable *table, const ItemPointerData *tid)
 /*
  * Protecting rows
  */
-
-/* Whether a table, or any partition of it, has a row that somebody could see. */
-static bool
-table_has_rows(Oid table)
-{
-	ListCell *cell;
-	bool has_rows = false;
-
-	foreach (cell, find_all_inheritors(table, NoLock, NULL))
-	{
-		Relation relation = table_open(lfirst_oid(cell), AccessShareLock);
-
-		if (RELKIND_HAS_TABLE_AM(relation->rd_rel->relkind))
-			has_rows |= RelationGetNumberOfBlocks(relation) > 0;
-		table_close(relation, AccessShareLock);
-	}
-	return has_rows;
-}
 
 /* Empties the derived tables of a table of batches, when that was truncated. */
 void

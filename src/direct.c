@@ -35,6 +35,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
+#include "partitioning/partdesc.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
 #include "utils/hsearch.h"
@@ -503,7 +504,9 @@ direct_open(const char *name, const char *policy, bool in_parts, const char **re
 	}
 	if (table->nparts == 0 && table->partitions == NULL)
 	{
-		*reason = "it is partitioned by another key than a hash of the project";
+		*reason = RelationGetPartitionDesc(relation, true)->nparts > MAX_PARTITIONS
+					  ? "it has too many partitions"
+					  : "it is partitioned by another key than a hash of the project";
 		table_close(relation, NoLock);
 		return NULL;
 	}

@@ -10,12 +10,15 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -182,14 +185,42 @@ fail_on_batch(TupleTableSlot *slot, void *arg)
 	fail_on_missing_counts(isnull ? NULL : DatumGetUUIDP(id));
 }
 
-/* Whether a table has no row, as far as its size tells. */
+/* Whether a partition has no row, as far as its size tells. One that somebody has locked may have some. */
+static bool
+is_empty_partition(Oid oid)
+{
+	Relation partition;
+	bool is_empty;
+
+	if (!ConditionalLockRelationOid(oid, AccessShareLock))
+		return false;
+	partition = try_relation_open(oid, NoLock);
+	if (partition == NULL)
+		return true;
+	is_empty = RELKIND_HAS_TABLE_AM(partition->rd_rel->relkind) &&
+			   RelationGetNumberOfBlocks(partition) == 0;
+	relation_close(partition, AccessShareLock);
+	return is_empty;
+}
+
+/* The same of a table, or of all its partitions. */
 static bool
 is_empty(Oid oid)
 {
 	Relation table = table_open(oid, AccessShareLock);
-	bool is_empty = RELKIND_HAS_TABLE_AM(table->rd_rel->relkind) &&
-					RelationGetNumberOfBlocks(table) == 0 && !is_distributed(oid);
+	bool is_empty;
 
+	if (table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		PartitionDesc partitions = RelationGetPartitionDesc(table, true);
+
+		is_empty = true;
+		for (int i = 0; i < partitions->nparts && is_empty; i++)
+			is_empty = is_empty_partition(partitions->oids[i]);
+	}
+	else
+		is_empty = RELKIND_HAS_TABLE_AM(table->rd_rel->relkind) &&
+				   RelationGetNumberOfBlocks(table) == 0 && !is_distributed(oid);
 	table_close(table, NoLock);
 	return is_empty;
 }
@@ -207,6 +238,8 @@ check_job_counts(const Request *request)
 
 	if (!uses_job_counts(request))
 		return;
+	/* Locks are had in this order everywhere. */
+	table_close(table_open(require_table("batch"), AccessShareLock), NoLock);
 	shards = used_shards(JOB_COUNT_TABLE, &tables);
 	if (shards == NULL && !is_empty(require_table(JOB_COUNT_TABLE)))
 		return;

@@ -8,7 +8,7 @@ begin;
 set local client_min_messages = warning;
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(294);
+select plan(295);
 
 --
 -- Helpers
@@ -245,6 +245,19 @@ select array_agg(pg_temp.counts(n) order by n) as counts from generate_series(1,
 rollback to before_truncate;
 select is(:'truncated_counts'::int[], array[[1,0,0,0,1,0,0],[0,0,0,0,0,0,0],[0,0,0,0,0,0,0],[0,0,0,0,0,0,0]],
           'TRUNCATE of the jobs resets every count, and counting goes on after it');
+-- The batches are locked, and a query has them open, as TRUNCATE of both would.
+do $$
+declare
+  c cursor for select from batches.batch;
+begin
+  lock table batches.batch;
+  open c;
+  move c;
+  execute 'truncate batches.job';
+end $$;
+select (select count(*) from batches.verify_counts()) as wrong \gset truncated_
+rollback to before_truncate;
+select is(:truncated_wrong, 0, 'TRUNCATE of the jobs resets every count while the batches are locked and read');
 select is(pg_temp.counts(4), array[80,0,0,30,0,50,0], 'a TRUNCATE that is rolled back resets nothing');
 select pg_temp.counts_hold('after a TRUNCATE that was rolled back');
 

@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(57);
+select plan(60);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -110,6 +110,24 @@ select throws_ok('truncate ' || what, state, null, what || ' is not truncated al
   from (values ('batches.job_1', '0A000'), ('batches.job_0, batches.job_1, batches.job_2, batches.job_3', '0A000'),
                ('batches.batch_1, batches.job_1', '0A000'), ('batches.batch_1, batches.job', '0A000'),
                ('batches.batch_job_count_1', '428C9')) t (what, state);
+-- A query that has the whole open, but one partition alone
+set local plan_cache_mode = force_generic_plan;
+create function pg_temp.truncate_beside_query(what text) returns void language plpgsql as $$
+declare
+  project uuid := pg_temp.p(1);
+  c cursor for select from batches.batch where project_id = project;
+begin
+  open c;
+  move c;
+  execute (select 'truncate ' || string_agg(format('batches.%s_%s', n, substring(relname from '[0-9]+$')), ', ')
+             from pg_class, regexp_split_to_table(what, ' ') n
+            where oid in (select inhrelid from pg_inherits where inhparent = 'batches.batch'::regclass)
+              and not exists (select from batches.batch b where b.tableoid = pg_class.oid and b.project_id = project));
+  close c;
+end $$;
+select throws_ok(format('select pg_temp.truncate_beside_query(%L)', what), '0A000', null, what || ' of other partitions is not truncated beside a query')
+  from unnest(array['batch job', 'job']) what;
+reset plan_cache_mode;
 
 --
 -- Reads
@@ -207,6 +225,10 @@ alter table batches.job attach partition batches.job_1 for values with (modulus 
 select cmp_ok(batches.repair_counts(), '>', 0::bigint, 'attached, it is counted again');
 select is((select count(*) from batches.list_batches("limit" => null)), batches.count_batches(), 'all batches are there');
 select pg_temp.counts_hold('with the partition');
+set local session_replication_role = replica;
+truncate batches.batch_job_count;
+reset session_replication_role;
+select throws_like('select batches.count_batches(min_jobs => 0)', '%has no job counts', 'that there are no job counts at all is an error');
 
 select * from finish();
 rollback;

@@ -279,7 +279,7 @@ is($lagging->safe_psql('demo', $seen), 0, 'a replica that lags has not');
 wait_for_answers(50);
 SKIP:
 {
-	skip 'WAIT FOR is of PostgreSQL 19', 1 if $lagging->pg_version < 19;
+	skip 'WAIT FOR is of PostgreSQL 19', 1 if $lagging->pg_version->major < 19;
 	isnt($lagging->psql('demo', "wait for lsn '$place' with (timeout '10ms')"), 0, 'nor has it after a while');
 }
 $lagging->safe_psql('postgres', 'select pg_wal_replay_resume()');
