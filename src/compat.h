@@ -129,13 +129,6 @@ CheckRelationOidLockedByMe(Oid table, LOCKMODE mode, bool orstronger)
 	_bt_freestack(_bt_search(index, key, buffer, BT_READ, snapshot))
 #endif
 
-/* Since 17, it is said whether a stronger lock does, too. */
-#if PG_VERSION_NUM >= 170000
-#define is_lock_held(tag, mode) LockHeldByMe(tag, mode, false)
-#else
-#define is_lock_held(tag, mode) LockHeldByMe(tag, mode)
-#endif
-
 /* Since 16, one function asks for the rights on objects of any kind, and one for their owner. */
 #if PG_VERSION_NUM >= 160000
 #define may_execute(function)                                                                      \

@@ -36,7 +36,6 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -175,15 +174,6 @@ is_detached(Oid table, const char *name)
 		   outermost_table(table) != whole;
 }
 
-static bool
-holds_exclusive_lock(Oid table)
-{
-	LOCKTAG tag;
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, table);
-	return is_lock_held(&tag, AccessExclusiveLock);
-}
-
 /* Whether a table, or any partition of it, has a row that somebody could see. */
 static bool
 table_has_rows(Oid table)
@@ -209,7 +199,7 @@ is_truncated(Oid table)
 	Relation relation;
 	bool is_open;
 
-	if (!holds_exclusive_lock(table))
+	if (!CheckRelationOidLockedByMe(table, AccessExclusiveLock, false))
 		return false;
 	relation = table_open(table, NoLock);
 	/* It keeps them open. So does a query that has them locked before: what has rows was not emptied. */
