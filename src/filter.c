@@ -373,6 +373,16 @@ parameter_type_oid(const Parameter *parameter)
 	elog(ERROR, "unrecognized parameter type: %d", (int) parameter->type);
 }
 
+/*
+ * The same as it is given: labels of an enumeration as text, so that an error can name the
+ * parameter.
+ */
+Oid
+given_type_oid(const Parameter *parameter)
+{
+	return parameter->type == PARAMETER_TYPE_ENUM ? TEXTOID : parameter_type_oid(parameter);
+}
+
 /* Which parameter an argument is, which must have its type. */
 static ParameterId
 bind_argument(Oid function, const char *name, Oid type)
@@ -383,9 +393,7 @@ bind_argument(Oid function, const char *name, Oid type)
 
 		if (strcmp(parameters[id].name, name) != 0)
 			continue;
-		/* Labels of an enumeration are given as text, so that an error can name the parameter. */
-		expected = parameters[id].type == PARAMETER_TYPE_ENUM ? TEXTOID
-															  : parameter_type_oid(&parameters[id]);
+		expected = given_type_oid(&parameters[id]);
 		if (parameters[id].is_list)
 			expected = get_array_type(expected);
 		if (type != expected)

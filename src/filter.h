@@ -59,6 +59,7 @@ typedef enum LimitRule
 } LimitRule;
 
 extern Oid parameter_type_oid(const Parameter *parameter);
+extern Oid given_type_oid(const Parameter *parameter);
 extern void init_request(Request *request, LimitRule limit_rule);
 extern void set_parameter(Request *request, ParameterId id, Datum value, LimitRule limit_rule);
 extern bool is_valid_value(ParameterId id, Datum value);

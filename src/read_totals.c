@@ -301,6 +301,7 @@ typedef struct TotalReader
 	int nprojects; /* of the part; -1: all */
 	Datum *projects;
 	int part;
+	Datum *part_projects; /* room for those of a part */
 	int nplaces;
 	RowPlace *places; /* found, and not fetched yet */
 	TotalSum *sum;
@@ -407,7 +408,7 @@ take_projects(TotalReader *reader, Datum *projects, int nprojects)
 	reader->nprojects = nprojects;
 	if (table->partitions == NULL || nprojects < 0)
 		return;
-	reader->projects = palloc_extended(sizeof(Datum) * (table->nprojects + 1), MCXT_ALLOC_HUGE);
+	reader->projects = reader->part_projects;
 	reader->nprojects = 0;
 	for (int i = 0; i < table->nprojects; i++)
 		if (table->projects[i].part == reader->part)
@@ -481,6 +482,8 @@ sum_by_index(const Request *request, TotalSum *sum)
 	reader.index = &reader.table->indexes[0];
 	fetch_init(&reader.fetch, reader.table, NULL, GetActiveSnapshot());
 	reader.places = palloc(sizeof(RowPlace) * FETCHED_AT_ONCE);
+	reader.part_projects =
+		palloc_extended(sizeof(Datum) * (reader.table->nprojects + 1), MCXT_ALLOC_HUGE);
 	init_qual(&names, TEXTOID);
 	if (devices->given)
 		restrict_to_array(&names, devices->value);

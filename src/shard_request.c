@@ -226,17 +226,10 @@ unpack_value(StringInfo buf, ParameterType type)
 	}
 }
 
-/* The SQL type of a packed value */
-static Oid
-packed_type(const Parameter *parameter)
-{
-	return parameter->type == PARAMETER_TYPE_ENUM ? TEXTOID : parameter_type_oid(parameter);
-}
-
 static Datum
 unpack_list(StringInfo buf, const Parameter *parameter)
 {
-	Oid type = packed_type(parameter);
+	Oid type = given_type_oid(parameter);
 	ArrayBuildState *list = initArrayResult(type, CurrentMemoryContext, false);
 	int count = (int) pq_getmsgint(buf, sizeof(int32));
 
@@ -277,6 +270,7 @@ unpack_shards(StringInfo buf, const pg_uuid_t *key, ShardRequest *shard_request)
 		const char *asked_by = pq_getmsgbytes(buf, UUID_LEN);
 		int64 number = pq_getmsgint64(buf);
 
+		CHECK_FOR_INTERRUPTS();
 		if (memcmp(asked_by, key, UUID_LEN) != 0)
 			continue;
 		if (shard_request->shards == NULL)
