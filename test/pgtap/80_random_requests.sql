@@ -531,8 +531,9 @@ select cmp_ok((select count(*) from pg_temp.outcome o join pg_temp.request r usi
                   and not exists (select from regexp_matches(r.filters, '(\w+) => ''', 'g') f
                                    where f[1] not in ('project_id', 'device_type', 'status', 'complete', 'open', 'queue_priority', 'exclude_status', 'exclude_device_type'))),
               '>', (:requests / 10)::bigint, 'many requests find what totals can tell');
-select is((select count(distinct (r.role, r.who = '')) from pg_temp.outcome o join pg_temp.request r using (n) where o.total > 1), 9::bigint,
-          'every role has found batches, with a user and without one where it may');
+select case when :requests < 500 then skip('so few requests do not come from every role') else
+  is((select count(distinct (r.role, r.who = '')) from pg_temp.outcome o join pg_temp.request r using (n) where o.total > 1), 9::bigint,
+     'every role has found batches, with a user and without one where it may') end;
 select cmp_ok((select count(distinct (order_by[1], direction[1]))
              from pg_temp.request r join pg_temp.outcome o using (n),
                   regexp_match(ordering, 'order_by => ''(\w+)''') order_by,
