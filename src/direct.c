@@ -540,28 +540,31 @@ direct_blocks(const DirectTable *table)
 	return blocks;
 }
 
-/*
- * Opens the partitions of a table that can have rows of some projects; all of them for a
- * negative number of projects. Returns why one of them cannot be read, or NULL.
- */
-const char *
-direct_open_parts(DirectTable *table, const Datum *projects, int nprojects)
+/* Whether the same partition, by its number, has a project in either table. */
+static bool
+has_partitions_of(const Partitions *a, const Partitions *b)
+{
+	return a->hashes == NULL && b->hashes == NULL && a->npartitions == b->npartitions &&
+		   a->nremainders == b->nremainders && a->hash->fn_oid == b->hash->fn_oid &&
+		   memcmp(a->by_remainder, b->by_remainder, sizeof(int) * a->nremainders) == 0;
+}
+
+/* Finds which partitions can have rows of the projects asked for, and numbers them as parts. */
+static void
+number_parts(DirectTable *table)
 {
 	const Partitions *partitions = table->partitions;
+	int nasked = table->nasked_projects;
+	int nparts = 0;
 
-	if (partitions == NULL)
-		return NULL;
-	table->parts = palloc(sizeof(Relation) * partitions->npartitions);
 	table->part_numbers = palloc(sizeof(int) * partitions->npartitions);
 	for (int i = 0; i < partitions->npartitions; i++)
-		table->part_numbers[i] = nprojects < 0 ? 0 : -1;
-	table->nblocks = palloc(sizeof(BlockNumber) * partitions->npartitions);
-	table->projects = palloc_extended(sizeof(PartProject) * Max(nprojects, 1), MCXT_ALLOC_HUGE);
-	table->asked_projects = projects;
+		table->part_numbers[i] = nasked < 0 ? 0 : -1;
+	table->projects = palloc_extended(sizeof(PartProject) * Max(nasked, 1), MCXT_ALLOC_HUGE);
 	table->has_projects_apart = true;
-	for (int i = 0; i < nprojects; i++)
+	for (int i = 0; i < nasked; i++)
 	{
-		int partition = partition_of(partitions, projects[i]);
+		int partition = partition_of(partitions, table->asked_projects[i]);
 
 		if (partition < 0)
 			continue;
@@ -570,6 +573,45 @@ direct_open_parts(DirectTable *table, const Datum *projects, int nprojects)
 		table->projects[table->nprojects].value = i;
 		table->projects[table->nprojects++].part = partition;
 	}
+	for (int i = 0; i < partitions->npartitions; i++)
+		if (table->part_numbers[i] >= 0)
+			table->part_numbers[i] = nparts++;
+	for (int i = 0; i < table->nprojects; i++)
+		table->projects[i].part = table->part_numbers[table->projects[i].part];
+}
+
+/* The same, as another table has found them for the same projects. */
+static void
+take_part_numbers(DirectTable *table, const DirectTable *other)
+{
+	table->part_numbers = other->part_numbers;
+	table->nprojects = other->nprojects;
+	table->projects = other->projects;
+	table->has_projects_apart = other->has_projects_apart;
+}
+
+/*
+ * Opens the partitions of a table that can have rows of some projects; all of them for a
+ * negative number of projects. Another table may have been asked for the same before, or is
+ * NULL. Returns why one of them cannot be read, or NULL.
+ */
+const char *
+direct_open_parts(DirectTable *table, const DirectTable *other, const Datum *projects,
+				  int nprojects)
+{
+	const Partitions *partitions = table->partitions;
+
+	if (partitions == NULL)
+		return NULL;
+	table->asked_projects = projects;
+	table->nasked_projects = nprojects;
+	if (other != NULL && other->part_numbers != NULL && other->asked_projects == projects &&
+		other->nasked_projects == nprojects && has_partitions_of(partitions, other->partitions))
+		take_part_numbers(table, other);
+	else
+		number_parts(table);
+	table->parts = palloc(sizeof(Relation) * partitions->npartitions);
+	table->nblocks = palloc(sizeof(BlockNumber) * partitions->npartitions);
 	for (int i = 0; i < partitions->npartitions; i++)
 	{
 		Relation relation;
@@ -588,12 +630,9 @@ direct_open_parts(DirectTable *table, const Datum *projects, int nprojects)
 			relation_close(relation, NoLock);
 			return reason;
 		}
-		table->part_numbers[i] = table->nparts;
 		table->nblocks[table->nparts] = RelationGetNumberOfBlocks(relation);
 		table->parts[table->nparts++] = relation;
 	}
-	for (int i = 0; i < table->nprojects; i++)
-		table->projects[i].part = table->part_numbers[table->projects[i].part];
 	direct_hide_statistics(table);
 	return NULL;
 }

@@ -64,6 +64,7 @@ typedef struct DirectTable
 	int *part_numbers;           /* of the partitions; -1: not asked for */
 	BlockNumber *nblocks;        /* of the parts, when they were opened */
 	const Datum *asked_projects; /* or NULL: all */
+	int nasked_projects;         /* -1: all */
 	int nprojects;               /* those of them that can have rows */
 	PartProject *projects;
 	bool has_projects_apart; /* no part has two of them */
@@ -90,7 +91,8 @@ typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);
 extern DirectTable *direct_open(const char *name, const char *policy, bool in_parts,
 								const char **reason);
-extern const char *direct_open_parts(DirectTable *table, const Datum *projects, int nprojects);
+extern const char *direct_open_parts(DirectTable *table, const DirectTable *other,
+									 const Datum *projects, int nprojects);
 extern int direct_part(const DirectTable *table, Datum project_id);
 extern Relation direct_index_part(const DirectTable *table, DirectIndex *index, int part);
 extern double direct_blocks(const DirectTable *table);

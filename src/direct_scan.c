@@ -707,7 +707,8 @@ open_parts(DirectScan *scan, Source source)
 			projects = scan->quals[i].values;
 			nprojects = scan->quals[i].nvalues;
 		}
-	reason = direct_open_parts(table, projects, nprojects);
+	reason = direct_open_parts(table, source == SOURCE_BATCH ? NULL : scan->tables[SOURCE_BATCH],
+							   projects, nprojects);
 	if (reason != NULL)
 		return reason;
 	if (table->nparts > 0)

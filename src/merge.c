@@ -158,6 +158,7 @@ continue_range(Merge *merge, int i)
 	SortEntry *last;
 
 	merge->reading = i;
+	merge->reading_from = merge->walk.work;
 	/* All that was ready was taken. */
 	last = &range->sort_entries[range->nready - 1];
 	for (int j = 0; j < range->nready - 1; j++)
@@ -298,6 +299,25 @@ fill_range(Merge *merge, int64 work_limit)
 	}
 }
 
+/* Adds up what reading a range has taken. */
+static void
+add_work(Merge *merge, const KeyRange *range)
+{
+	int64 work = merge->walk.work - merge->reading_from;
+
+	if (range->resumes)
+	{
+		merge->later_work += work;
+		merge->nlater += range->nready;
+		return;
+	}
+	merge->first_work += work;
+	if (range->nready == 0)
+		return;
+	merge->nfirst++;
+	merge->first_rates += range->nready / (double) Max(work - WORK_DESCENT, 1);
+}
+
 static void
 add_place(Merge *merge, RowPlace place)
 {
@@ -352,6 +372,7 @@ merge_advance(Merge *merge, int64 work_limit)
 		if (merge->reading < 0 && merge->nstarted < merge->walk.nranges)
 		{
 			merge->reading = merge->nstarted++;
+			merge->reading_from = merge->walk.work;
 			if (!start_range(merge, merge->reading))
 			{
 				merge->ranges[merge->reading].ended = true;
@@ -364,6 +385,7 @@ merge_advance(Merge *merge, int64 work_limit)
 			if (!fill_range(merge, work_limit))
 				return false;
 			range = &merge->ranges[merge->reading];
+			add_work(merge, range);
 			if (range->nready > 0)
 				binaryheap_add(merge->heap, Int32GetDatum(merge->reading));
 			merge->reading = -1;
@@ -409,26 +431,54 @@ merge_advance(Merge *merge, int64 work_limit)
 }
 
 /* What a merge may have left to do, if it goes on to find as many matches as up to now. */
+static double
+expected_work_left(const Merge *merge)
+{
+	/* Each range but the one taken from last has read a match that the page does not use. */
+	double wanted = (double) merge->scan->wanted + merge->walk.nranges - 1 - merge->nread;
+
+	if (merge->nread > 0)
+		return (double) merge->walk.work * wanted / merge->nread;
+	if (merge->walk.work == 0 && !index_walk_is_filtered(&merge->walk))
+		return wanted * WORK_STEP + (double) merge->walk.nranges * WORK_DESCENT;
+	return (double) NO_WORK_LIMIT;
+}
+
+/*
+ * The same of several ranges that stand, each of which is found once. A page takes more from
+ * those that have more, which the later matches tell; until there are some, the rates of the
+ * first ones do.
+ */
+static double
+expected_work_left_of_standing(const Merge *merge)
+{
+	bool is_starting = merge->reading >= 0 && !merge->ranges[merge->reading].resumes;
+	int nstarted = merge->nstarted - (is_starting ? 1 : 0);
+	double wanted = (double) merge->scan->wanted - 1 + nstarted - merge->nread;
+	double first_rate;
+	double each;
+
+	if (merge->nfirst == 0)
+		return expected_work_left(merge);
+	first_rate = merge->first_rates / merge->nfirst;
+	each = (merge->nfirst / first_rate + merge->later_work) / (merge->nfirst + merge->nlater);
+	return (double) (merge->walk.work - merge->first_work - merge->later_work) +
+		   (merge->walk.nranges - nstarted) * (double) merge->first_work / nstarted +
+		   Max(wanted, 0) * each;
+}
+
 int64
 merge_work_left(const Merge *merge)
 {
-	/* Each range but the one taken from last has read a match that the page does not use. */
-	double wanted = (double) merge->scan->wanted + merge->walk.nranges - 1;
 	double whole = index_walk_whole_work(&merge->walk);
 	/* Once the estimate is used up, as much is taken to be left as was done. */
 	double most = whole > merge->walk.work ? whole - merge->walk.work : merge->walk.work;
-	/* Several ranges that stand are found once. */
-	bool stand = merge->walk.stands && merge->walk.nranges > 1;
-	double found = stand ? merge->nstarted * (double) WORK_DESCENT : 0;
-	double expected = (double) NO_WORK_LIMIT;
+	double expected;
 
 	if (merge->gave_up)
 		return NO_WORK_LIMIT;
-	if (merge->nread > 0)
-		expected = (merge->walk.work - found) * (wanted - merge->nread) / merge->nread +
-				   (stand ? merge->walk.nranges * (double) WORK_DESCENT - found : 0);
-	else if (merge->walk.work == 0 && !index_walk_is_filtered(&merge->walk))
-		expected = wanted * WORK_STEP + (double) merge->walk.nranges * WORK_DESCENT;
+	expected = merge->walk.stands && merge->walk.nranges > 1 ? expected_work_left_of_standing(merge)
+															 : expected_work_left(merge);
 	return (int64) Max(Min(expected, most), 0);
 }
 

@@ -19,10 +19,17 @@ typedef struct Merge
 	IndexWalk walk;
 	KeyRange *ranges;
 	int nstarted;
-	int reading;   /* a range, or -1 */
-	int64 nread;   /* matches */
-	int most_read; /* of a range at once */
-	Size room;     /* for the matches of all ranges, in bytes */
+	int reading; /* a range, or -1 */
+	int64 nread; /* matches */
+	/* How much work the matches took: the first ones of ranges, and the later ones */
+	int64 reading_from; /* the walk's work before what is being read */
+	int64 first_work;
+	int64 later_work;
+	int nfirst; /* ranges that have a match */
+	int64 nlater;
+	double first_rates; /* the sum of their first matches by work, but for the descent */
+	int most_read;      /* of a range at once */
+	Size room;          /* for the matches of all ranges, in bytes */
 	binaryheap *heap;
 	int64 skipped;
 	int64 found;      /* of the page's rows */

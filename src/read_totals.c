@@ -455,7 +455,7 @@ open_totals(TotalReader *reader, const Datum *projects, int nprojects)
 	reader->n_column = direct_column(reader->table, "n", INT8ARRAYOID);
 	if (key[0] != InvalidAttrNumber && key[1] != InvalidAttrNumber &&
 		reader->n_column != InvalidAttrNumber &&
-		direct_open_parts(reader->table, projects, nprojects) == NULL)
+		direct_open_parts(reader->table, NULL, projects, nprojects) == NULL)
 		direct_open_indexes(reader->table, is_total_index, key);
 	if (reader->table->nindexes > 0)
 		return true;
