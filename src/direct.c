@@ -546,7 +546,8 @@ has_partitions_of(const Partitions *a, const Partitions *b)
 {
 	return a->hashes == NULL && b->hashes == NULL && a->npartitions == b->npartitions &&
 		   a->nremainders == b->nremainders && a->hash->fn_oid == b->hash->fn_oid &&
-		   memcmp(a->by_remainder, b->by_remainder, sizeof(int) * a->nremainders) == 0;
+		   (a->nremainders == 0 ||
+			memcmp(a->by_remainder, b->by_remainder, sizeof(int) * a->nremainders) == 0);
 }
 
 /* Finds which partitions can have rows of the projects asked for, and numbers them as parts. */

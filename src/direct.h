@@ -60,14 +60,14 @@ typedef struct DirectTable
 	Relation relation;
 	int nparts;
 	Relation *parts;
-	Partitions *partitions;      /* NULL: it is not partitioned */
-	int *part_numbers;           /* of the partitions; -1: not asked for */
-	BlockNumber *nblocks;        /* of the parts, when they were opened */
+	Partitions *partitions; /* NULL: it is not partitioned */
+	int *part_numbers;      /* of the partitions; -1: not asked for. Another table may share them */
+	BlockNumber *nblocks;   /* of the parts, when they were opened */
 	const Datum *asked_projects; /* or NULL: all */
 	int nasked_projects;         /* -1: all */
 	int nprojects;               /* those of them that can have rows */
-	PartProject *projects;
-	bool has_projects_apart; /* no part has two of them */
+	PartProject *projects;       /* another table may share them */
+	bool has_projects_apart;     /* no part has two of them */
 	Source source;
 	const AttrNumber *columns; /* by ColumnId, where the table has them */
 	int nindexes;
@@ -76,7 +76,6 @@ typedef struct DirectTable
 	bool hides_statistics; /* row-level security applies: what is read is not counted */
 } DirectTable;
 
-/* Whether an index with these columns, of which the first ones are its keys, can serve. */
 /* Of a table with more parts, only the one being read keeps pages pinned. */
 #define MOST_PINNED_PARTS 32
 
@@ -86,6 +85,7 @@ keeps_parts_pinned(const DirectTable *table)
 	return table->nparts <= MOST_PINNED_PARTS;
 }
 
+/* Whether an index with these columns, of which the first ones are its keys, can serve. */
 typedef bool (*IndexFilter)(const int16 *columns, int ncolumns, int nkeys, void *arg);
 
 extern const char *direct_policy_fallback_reason(Relation relation, const char *policy);

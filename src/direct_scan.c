@@ -836,6 +836,12 @@ direct_scan_page_fallback_reason(DirectScan *scan)
 	reason = open_table(scan, SOURCE_JOB_COUNT);
 	if (reason == NULL)
 		reason = open_indexes(scan, SOURCE_JOB_COUNT);
+	if (reason != NULL && scan->tables[SOURCE_JOB_COUNT] != NULL)
+	{
+		/* Who asks once more is to be told the same. */
+		direct_close(scan->tables[SOURCE_JOB_COUNT]);
+		scan->tables[SOURCE_JOB_COUNT] = NULL;
+	}
 	MemoryContextSwitchTo(previous);
 	return reason;
 }

@@ -446,24 +446,26 @@ expected_work_left(const Merge *merge)
 
 /*
  * The same of several ranges that stand, each of which is found once. A page takes more from
- * those that have more, which the later matches tell; until there are some, the rates of the
- * first ones do.
+ * those that have more: so the first match of each range counts by the mean of their rates,
+ * and the later ones, of which the one being looked for is one, by the work that they took.
  */
 static double
 expected_work_left_of_standing(const Merge *merge)
 {
 	bool is_starting = merge->reading >= 0 && !merge->ranges[merge->reading].resumes;
+	bool is_resumed = merge->reading >= 0 && !is_starting;
 	int nstarted = merge->nstarted - (is_starting ? 1 : 0);
-	double wanted = (double) merge->scan->wanted - 1 + nstarted - merge->nread;
-	double first_rate;
+	double reading = merge->walk.work - merge->first_work - merge->later_work;
+	/* But for the range taken from last, each has read a match that the page does not use. */
+	double wanted = (double) merge->scan->wanted + merge->nfirst - 1 - merge->nread;
 	double each;
 
 	if (merge->nfirst == 0)
 		return expected_work_left(merge);
-	first_rate = merge->first_rates / merge->nfirst;
-	each = (merge->nfirst / first_rate + merge->later_work) / (merge->nfirst + merge->nlater);
-	return (double) (merge->walk.work - merge->first_work - merge->later_work) +
-		   (merge->walk.nranges - nstarted) * (double) merge->first_work / nstarted +
+	each = (merge->nfirst * (merge->nfirst / merge->first_rates) + merge->later_work +
+			(is_resumed ? reading : 0)) /
+		   (merge->nfirst + merge->nlater + (is_resumed ? 1 : 0));
+	return reading + (merge->walk.nranges - nstarted) * (double) merge->first_work / nstarted +
 		   Max(wanted, 0) * each;
 }
 

@@ -21,11 +21,11 @@ typedef struct Merge
 	int nstarted;
 	int reading; /* a range, or -1 */
 	int64 nread; /* matches */
-	/* How much work the matches took: the first ones of ranges, and the later ones */
+	/* How much work reading has taken: up to the first match of each range, and behind it */
 	int64 reading_from; /* the walk's work before what is being read */
 	int64 first_work;
 	int64 later_work;
-	int nfirst; /* ranges that have a match */
+	int nfirst; /* ranges that had a match */
 	int64 nlater;
 	double first_rates; /* the sum of their first matches by work, but for the descent */
 	int most_read;      /* of a range at once */

@@ -148,6 +148,7 @@ select set_eq($$ select project_id from batches.list_batches(id => array[pg_temp
               'an id is found in each project that has it');
 
 -- One partition has nearly all rows of a page, and what the others have comes late: that these took long says little of the rest.
+-- The numbers of rows are such that the estimate decides, with the units of work as they are.
 savepoint sparse;
 insert into batches.batch (project_id, device_type, user_id, created_at)
 select project_id, 'F', 'ann', '2099-12-31Z'::timestamptz - n * interval '1 minute'

@@ -8,7 +8,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(107);
+select plan(109);
 
 -- Two thousand batches of forty projects: of these 1 is large; one status, user and tag are rare.
 create function pg_temp.p(n int) returns uuid language sql immutable return lpad(n::text, 32, 'a')::uuid;
@@ -108,8 +108,14 @@ insert into batches.batch (project_id, device_type, user_id) select pg_temp.p(2)
 select alike(pg_temp.explained('"limit" => null, order_by => ''priority'''), 'sql; no index has the order of the page%', 'SQL for want of memory');
 rollback to s;
 savepoint s;
+insert into batches.batch (project_id, device_type, user_id) select pg_temp.p(2), 'D', 'u' from generate_series(1, 10001);
 alter table batches.batch_job_count drop constraint batch_job_count_pkey;
 select is(pg_temp.explained('"limit" => 1'), 'sql; it has no index on project and batch; total: batch_total', 'SQL for want of an index');
+-- A deep page is counted first, which asks for the index, too.
+select is(pg_temp.explained('"offset" => 10000'), 'sql; it has no index on project and batch; total: batch_total', 'and of a deep page');
+insert into batches.project_member values (pg_temp.p(2), 'deep');
+set local batches.user_id = 'deep';
+select is(jsonb_array_length(batches.get_all_batches("offset" => 10000, "limit" => 1)::jsonb -> 'data'), 1, 'which has its rows');
 rollback to s;
 
 -- Row-level security: the others' rows are not to be told by work or paths.
