@@ -960,6 +960,8 @@ create function @extschema@.mark_shards() returns void
   language plpgsql
   set search_path = pg_catalog, pg_temp
   as $mark_shards$
+declare
+  key uuid;
 begin
   if (select count(*) <> 2 or count(distinct colocationid) <> 1 from pg_dist_partition
        where logicalrelid in (to_regclass('@extschema@.batch'), to_regclass('@extschema@.batch_shard'))) then
@@ -969,7 +971,10 @@ begin
     grant select on @extschema@.batch_shard to public;
     perform create_distributed_table('@extschema@.batch_shard', 'project_id', colocate_with => '@extschema@.batch');
   end if;
-  insert into @extschema@.batch_shard select unnest(@extschema@.shard_keys()) on conflict do nothing;
+  -- One by one, as for many rows Citus has a session for each shard.
+  foreach key in array @extschema@.shard_keys() loop
+    insert into @extschema@.batch_shard values (key) on conflict do nothing;
+  end loop;
 end
 $mark_shards$;
 comment on function @extschema@.mark_shards() is
