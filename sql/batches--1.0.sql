@@ -6,7 +6,7 @@ do $check$
 declare
   owner constant regrole := (select nspowner from pg_catalog.pg_namespace where nspname = '@extschema@');
 begin
-  if owner <> current_user::pg_catalog.regrole
+  if owner <> pg_catalog.quote_ident(current_user)::pg_catalog.regrole
      and not (select rolsuper from pg_catalog.pg_roles where oid = owner) then
     raise exception 'schema "@extschema@" belongs to role "%"', owner
       using errcode = 'object_not_in_prerequisite_state',
@@ -53,7 +53,7 @@ create function @extschema@.current_user_id() returns text
   language c stable parallel safe
   as 'MODULE_PATHNAME', 'batches_current_user_id';
 comment on function @extschema@.current_user_id() is
-  'The authenticated user: the setting batches.user_id, or null when it is empty.';
+  'The authenticated user: the setting batches.user_id, or else, with batches.trust_jwt_claims, the "sub" of request.jwt.claims; null where there is none.';
 
 create function @extschema@.require_user() returns boolean
   language c stable parallel safe
@@ -186,13 +186,13 @@ create function @extschema@.keep_project() returns trigger
   set search_path = pg_catalog, pg_temp
   as $keep_project$
 begin
-  raise exception 'batch % cannot go from project % to %', old.id, old.project_id, new.project_id
+  raise exception '% % cannot go from project % to %', tg_argv[0], old.id, old.project_id, new.project_id
     using errcode = 'feature_not_supported', table = tg_table_name, schema = tg_table_schema, column = 'project_id',
-          hint = 'Tables with partitions have a batch where its project is. Insert it into the other project, then its jobs, and delete it here.';
+          hint = 'Tables with partitions have a batch, with its jobs, where its project is. Insert it into the other project, then its jobs, and delete it here.';
 end
 $keep_project$;
 comment on function @extschema@.keep_project() is
-  'The trigger of tables with partitions that a change of a batch''s project fires: an error.';
+  'The trigger of tables with partitions that a change of a batch''s or a job''s project fires: an error.';
 
 create function @extschema@.create_tables(partitions integer default null) returns void
   language plpgsql
@@ -370,8 +370,11 @@ begin
       execute format('alter table @extschema@.%I add foreign key (project_id, batch_id)
         references @extschema@.%I (project_id, id) on delete cascade', 'job_' || i, 'batch_' || i);
     end loop;
-    create trigger keep_project before update on @extschema@.batch
-      for each row when (old.project_id <> new.project_id) execute function @extschema@.keep_project();
+    -- MERGE would tell nobody of a job that it moves to another partition.
+    foreach name in array '{batch,job}'::text[] loop
+      execute format('create trigger keep_project before update on @extschema@.%1$I
+        for each row when (old.project_id <> new.project_id) execute function @extschema@.keep_project(%1$L)', name);
+    end loop;
   end if;
 
   comment on trigger count_inserted_batches on @extschema@.batch is 'Tables of version 1.0';
@@ -739,10 +742,10 @@ begin
     execute format('create schema %I', schema);
   end if;
   -- Another owner could replace what is called there.
-  if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> current_user::regrole)
+  if exists (select from pg_namespace n where n.nspname = schema and n.nspowner <> quote_ident(current_user)::regrole)
      or exists (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
                  where n.nspname = schema and p.proname = any (names)
-                   and p.proowner <> current_user::regrole) then
+                   and p.proowner <> quote_ident(current_user)::regrole) then
     raise exception 'schema "%" or a function in it belongs to another role', schema
       using errcode = 'insufficient_privilege',
             hint = 'Name a new schema, or make the calling role the owner.';
@@ -894,9 +897,11 @@ begin
 
   for obstacle in
     select c.oid::regclass as table, r.rolname as role
-      from pg_class c cross join pg_roles r
-     where c.oid = any (tables) and not r.rolsuper and not r.rolbypassrls and r.rolname !~ '^pg_'
-       and not pg_has_role(r.oid, c.relowner, 'usage')
+      from pg_class c
+     cross join (select oid, rolname from pg_roles where not rolsuper and not rolbypassrls and rolname !~ '^pg_'
+                  union all
+                 select 0, 'public') r
+     where c.oid = any (tables) and (r.oid = 0 or not pg_has_role(r.oid, c.relowner, 'usage'))
        and (has_any_column_privilege(r.oid, c.oid, 'select, insert, update') or has_table_privilege(r.oid, c.oid, 'delete'))
   loop
     raise exception 'role "%" has rights on table "%"', obstacle.role, obstacle.table
@@ -1204,6 +1209,7 @@ $help$;
   rights constant text := case when distributed then 'security definer set search_path = pg_catalog, pg_temp' else '' end;
   function record;
   functions text;
+  lacks record;
 begin
   if schema is null or anonymous_role is null or web_role is null then
     raise exception 'the schema and the roles of the PostgREST API must not be null'
@@ -1299,6 +1305,19 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
   else
     execute format('grant select on @extschema@.batch, @extschema@.batch_job_count, @extschema@.batch_total, @extschema@.job, @extschema@.project_member to %I', web_role);
   end if;
+  -- Who may not grant is only warned.
+  for lacks in
+    select r.role, x.what
+      from unnest(array[anonymous_role, web_role]) r (role)
+     cross join lateral (
+       select 'schema @extschema@' where not has_schema_privilege(r.role, '@extschema@', 'usage')
+        union all
+       select format('table @extschema@.%I', t) from unnest('{batch,batch_job_count,batch_total,job,project_member}'::name[]) t
+        where r.role = web_role and not distributed and not has_table_privilege(r.role, format('@extschema@.%I', t), 'select')) x (what)
+  loop
+    raise exception 'role "%" has no rights on %', lacks.role, lacks.what
+      using errcode = 'insufficient_privilege', hint = 'Its owner has to grant them, to this role or, with grant option, to the calling one.';
+  end loop;
   -- A PostgREST that runs already learns of it.
   notify pgrst, 'reload schema';
 end

@@ -846,7 +846,16 @@ direct_scan_page_fallback_reason(DirectScan *scan)
 	return reason;
 }
 
-/* Whether the role has the rights on all columns of a page. */
+static Bitmapset *
+add_filtered_columns(const DirectScan *scan, Bitmapset *columns)
+{
+	for (int i = 0; i < scan->nquals; i++)
+		if (scan->quals[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
+			columns = bms_add_member(columns, scan->quals[i].columns[SOURCE_BATCH]);
+	return columns;
+}
+
+/* Whether the role has the rights on all columns of a page, and of the filters. */
 bool
 direct_scan_may_page(DirectScan *scan)
 {
@@ -857,6 +866,7 @@ direct_scan_may_page(DirectScan *scan)
 	for (int i = 0; i < N_COLUMNS; i++)
 		if (!batch_columns[i].is_job_count && !scan->request->omits[i])
 			columns = bms_add_member(columns, scan->columns[SOURCE_BATCH][i]);
+	columns = add_filtered_columns(scan, columns);
 	may_select = direct_may_select(scan->tables[SOURCE_BATCH], columns) &&
 				 may_select_job_counts(scan, !scan->request->omits[COLUMN_JOBS_COUNT_PER_STATUS]);
 	MemoryContextSwitchTo(previous);
@@ -876,9 +886,7 @@ direct_scan_may_count(DirectScan *scan)
 		columns = bms_add_member(columns, own[COLUMN_PROJECT_ID]);
 		columns = bms_add_member(columns, own[COLUMN_ID]);
 	}
-	for (int i = 0; i < scan->nquals; i++)
-		if (scan->quals[i].columns[SOURCE_BATCH] != InvalidAttrNumber)
-			columns = bms_add_member(columns, scan->quals[i].columns[SOURCE_BATCH]);
+	columns = add_filtered_columns(scan, columns);
 	return direct_may_select(scan->tables[SOURCE_BATCH], columns) &&
 		   (!scan->uses_job_counts || may_select_job_counts(scan, false));
 }

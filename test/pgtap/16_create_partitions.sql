@@ -9,7 +9,7 @@ do $$ begin perform batches.create_tables(4); end $$;
 begin;
 \ir include/pgtap.psql
 
-select plan(61);
+select plan(65);
 
 create function pg_temp.p(n int) returns uuid language sql immutable
   return ('a0000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid;
@@ -72,8 +72,15 @@ select pg_temp.counts_hold('after INSERT');
 select throws_ok($$ insert into batches.job (project_id, batch_id) values (pg_temp.p(1), pg_temp.b(2)) $$, '23503', null, 'a job is of a batch');
 update batches.batch set status = 'RUNNING' where project_id = pg_temp.p(3);
 update batches.job set status = 'ERROR' where project_id = pg_temp.p(4);
-update batches.job set project_id = pg_temp.p(5), batch_id = pg_temp.b(5) where project_id = pg_temp.p(6);
-select pg_temp.counts_hold('after UPDATE, to other partitions, too');
+select pg_temp.counts_hold('after UPDATE');
+-- MERGE's triggers are not told of what goes to another partition.
+select throws_ok($$ merge into batches.job using (select pg_temp.p(6)) moved (project_id) on job.project_id = moved.project_id
+                      when matched then update set project_id = pg_temp.p(5), batch_id = pg_temp.b(5) $$, '0A000', null, 'a job stays in its project');
+select throws_ok($$ update batches.job set project_id = pg_temp.p(5), batch_id = pg_temp.b(5) where project_id = pg_temp.p(6) $$, '0A000', null, 'by UPDATE, too');
+merge into batches.job using (select pg_temp.p(6)) moved (project_id) on job.project_id = moved.project_id and job.batch_id = pg_temp.b(6)
+  when matched then update set batch_id = pg_temp.b(22);
+select is((select jobs_count from batches.batch_job_count where batch_id = pg_temp.b(22)), 4, 'but goes to another batch there');
+select pg_temp.counts_hold('after MERGE');
 insert into batches.batch (project_id, id, device_type, user_id) values (pg_temp.p(1), pg_temp.b(999), 'F', 'ann');
 select throws_ok($$ update batches.batch b set project_id = (select o.project_id from batches.batch o where o.tableoid <> b.tableoid limit 1)
                      where id = pg_temp.b(999) $$, '0A000', null, 'a batch stays in its partition');

@@ -99,7 +99,7 @@ update batches.job set status = pg_temp.pick(enum_range(null::batches.job_status
 delete from batches.job where pg_temp.chance(0.1);
 update batches.job j set (project_id, batch_id) = (select project_id, id from batches.batch
                                                     where id = (select pg_temp.pick(ids) from pg_temp.pool where j.id is not null))
- where pg_temp.chance(0.05);
+ where pg_temp.chance(0.05) and (select relkind = 'r' from pg_class where oid = 'batches.job'::regclass);
 
 -- The totals follow all of this, too. Among batches without jobs some go to other projects.
 update batches.batch set status = pg_temp.pick(enum_range(null::batches.batch_status)), open = pg_temp.chance(0.5) where pg_temp.chance(0.1);

@@ -9,7 +9,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(134);
+select plan(137);
 
 \set size 500
 \ir include/random.psql
@@ -329,6 +329,8 @@ set local role batches_test_narrow;
 select set_config('batches.scan', 'index', true) as engine \gset
 select is((select count(*) from batches.list_batches("limit" => null, omit => '{configuration,backend_configuration,webhook,tags,jobs_count_per_status}')), 901::bigint,
           'what is omitted is not read: no right on it is needed, index');
+select throws_ok(format($$ select batches.list_batches(%s, omit => '{configuration,backend_configuration,webhook,tags,jobs_count_per_status}') $$, filter), '42501', null, 'but for a filter: ' || filter)
+  from unnest(array[$$tag => 'a'$$, $$tags_any => '{a}'$$, $$tags_all => '{a}'$$]) filter;
 select set_config('batches.scan', 'sql', true) as engine \gset
 select is((select count(*) from batches.list_batches("limit" => null, omit => '{configuration,backend_configuration,webhook,tags,jobs_count_per_status}')), 901::bigint,
           'what is omitted is not read: no right on it is needed, sql');

@@ -12,7 +12,7 @@ set local timezone = 'UTC';
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(197);
+select plan(200);
 
 --
 -- The schema
@@ -130,6 +130,25 @@ select is(array(select proname || ' ' || has_function_privilege(r.name, p.oid, '
                      array(select f || ' ' || may from unnest(array['batch_facets', 'batches', 'count_batches', 'get_all_batches', 'list_batches']) f),
           'where functions are not everybody''s, that the ' || kind || ' role may call those of the schema is ' || may)
   from pg_temp.known_roles r join (values ('anonymous', true), ('web', true), ('stranger', false)) v (kind, may) using (kind);
+-- A role whose name has to be quoted, and who may use what it cannot grant
+savepoint odd;
+create role "Batches.Test";
+create role batches_test_bare;
+grant usage on schema batches to "Batches.Test";
+grant select on all tables in schema batches to "Batches.Test";
+select format('grant create on database %I to "Batches.Test"', current_database()) \gexec
+set local client_min_messages = error;
+set local role "Batches.Test";
+select lives_ok(format($$ select batches.create_postgrest_api('batches_test_odd', %L, %L) $$, :'anonymous', :'web'), 'any role makes an API');
+select throws_ok(format($$ select batches.create_postgrest_api('batches_test_odd', 'batches_test_bare', %L) $$, :'web'), '42501',
+                 'role "batches_test_bare" has no rights on schema batches', 'but not for who gets no rights by it');
+reset role;
+grant usage on schema batches to batches_test_bare;
+set local role "Batches.Test";
+select throws_like(format($$ select batches.create_postgrest_api('batches_test_odd', %L, 'batches_test_bare') $$, :'anonymous'),
+                   'role "batches_test_bare" has no rights on table batches.%', 'nor on the tables');
+rollback to odd;
+
 select throws_ok(format($$ select batches.create_postgrest_api('batches_test_other', 'batches_test_nobody', %L) $$, :'web'), '42704', null,
   'a role that does not exist is an error');
 select throws_ok(format('select batches.create_postgrest_api(%L, %L, %L)', 'batches_test_other', anon, web), '22023',
