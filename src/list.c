@@ -117,7 +117,7 @@ typedef struct CursorPage
 {
 	const Request *request;
 	Document document;
-	int64 limit; /* the request asks for one row more, by which it is seen that there are more */
+	int64 limit;
 	MemoryContext context;
 	char *last; /* the cursor behind the last row */
 	bool has_more;
@@ -148,6 +148,14 @@ add_row_to_page(const BatchRow *row, void *arg)
 		put_cursor(row, page);
 }
 
+/* Behind a cursor, one row more is read than the page has: so it is seen that there are more. */
+static void
+look_beyond_page(Request *request)
+{
+	if (request->cursor != NULL && request->limit != NO_LIMIT)
+		request->limit++;
+}
+
 /* Renders the document of a request. */
 text *
 render_document(Request *request, int64 *total, int64 *rows)
@@ -157,8 +165,7 @@ render_document(Request *request, int64 *total, int64 *rows)
 	BatchScan *scan;
 
 	begin_document(&page.document);
-	if (request->cursor != NULL)
-		request->limit++;
+	look_beyond_page(request);
 	scan = scan_begin(request, false);
 	if (request->cursor != NULL)
 		scan_page(scan, add_row_to_page, &page);
@@ -284,11 +291,14 @@ batches_explain_batches(PG_FUNCTION_ARGS)
 	check_result_types(fcinfo->flinfo->fn_oid, descriptor, types, lengthof(types));
 	read_arguments(&request, fcinfo, LIMIT_OPTIONAL);
 	require_cursor(&request);
+	look_beyond_page(&request);
 	scan = scan_begin(&request, true);
 	if (scan_has_page(scan))
 		scan_page(scan, count_row, &rows);
 	if (!request.without_total)
 		total = scan_total(scan, rows);
+	if (request.cursor != NULL && rows == request.limit)
+		rows--;
 	report = scan_report(scan);
 	path = report_winner(report, true);
 	isnull[1] = report->fallback_reason == NULL;
