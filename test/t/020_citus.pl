@@ -87,9 +87,9 @@ refused('create trigger t after insert on batches.batch execute function batches
 	'drop trigger t on batches.batch', qr/has a disabled trigger "t"/, 'a disabled trigger');
 refused('create function public.f() returns trigger language plpgsql as $$begin return null; end$$; create trigger t after insert on batches.job execute function public.f()',
 	'drop function public.f() cascade', qr/table "batches.job" has a trigger "t"/, 'a trigger');
+refused('grant select (id) on batches.batch to public', 'revoke select (id) on batches.batch from public', qr/role "public" has rights on table "batches.batch"/, 'the role of all');
 refused('create role reader; grant select on batches.job to reader', 'drop owned by reader',
 	qr/role "reader" has rights on table "batches.job"\nDETAIL: .*sees there/s, 'a role that row-level security has kept from rows');
-refused('grant select (id) on batches.batch to public', 'revoke select (id) on batches.batch from public', qr/role "public" has rights on table "batches.batch"/, 'the role of all');
 refused('grant usage on schema batches to reader; grant pg_read_all_data to reader', 'revoke pg_read_all_data from reader; drop owned by reader; drop role reader',
 	qr/role "reader" has rights/, 'by another role, too');
 refused('set session_replication_role = replica; insert into batches.batch_job_count (project_id, batch_id) values (gen_random_uuid(), gen_random_uuid())',
