@@ -1312,8 +1312,8 @@ Reads the query string from the header X-Query-String, which a reverse proxy set
      cross join lateral (
        select 'schema @extschema@' where not has_schema_privilege(r.role, '@extschema@', 'usage')
         union all
-       select format('table @extschema@.%I', t) from unnest('{batch,batch_job_count,batch_total,job,project_member}'::name[]) t
-        where r.role = web_role and not distributed and not has_table_privilege(r.role, format('@extschema@.%I', t), 'select')) x (what)
+       select format('table %s', t) from unnest(@extschema@.present_tables()) t
+        where r.role = web_role and not distributed and not has_table_privilege(r.role, t, 'select')) x (what)
   loop
     raise exception 'role "%" has no rights on %', lacks.role, lacks.what
       using errcode = 'insufficient_privilege', hint = 'Its owner has to grant them, to this role or, with grant option, to the calling one.';

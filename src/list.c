@@ -117,7 +117,7 @@ typedef struct CursorPage
 {
 	const Request *request;
 	Document document;
-	int64 limit;
+	int64 limit; /* of the page */
 	MemoryContext context;
 	char *last; /* the cursor behind the last row */
 	bool has_more;
@@ -152,7 +152,7 @@ add_row_to_page(const BatchRow *row, void *arg)
 static void
 look_beyond_page(Request *request)
 {
-	if (request->cursor != NULL && request->limit != NO_LIMIT)
+	if (request->cursor != NULL && request->limit != NO_LIMIT && request->limit < PG_INT64_MAX)
 		request->limit++;
 }
 

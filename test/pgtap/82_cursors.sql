@@ -9,7 +9,7 @@ set local client_min_messages = warning;
 set local batches.user_id = '';
 truncate batches.batch, batches.job, batches.project_member;
 
-select plan(138);
+select plan(139);
 
 \set size 500
 \ir include/random.psql
@@ -320,6 +320,7 @@ select is((select count(*) from batches.explain_batches(user_id => '{"user 1"}',
 -- Behind a cursor a row more is read than the page has, as by the document.
 select is((select array[work, (detail -> 'rows')::bigint] from batches.explain_batches(after => '', "limit" => 9)),
           (select array[work, 9] from batches.explain_batches("limit" => 10)), 'explained is what a page behind a cursor reads');
+select is((select (detail -> 'rows')::bigint from batches.explain_batches(after => '', "limit" => 9223372036854775807)), batches.count_batches(), 'if there can be one');
 select is((select array_agg(key order by n) from json_object_keys(batches.get_all_batches("limit" => 1, omit => '{tags,jobs_count_per_status}') #> '{data,0}') with ordinality k (key, n)),
           array_remove(array_remove((select array_agg(key order by n) from json_object_keys(batches.get_all_batches("limit" => 1) #> '{data,0}') with ordinality k (key, n)), 'tags'),
                        'jobs_count_per_status'), 'omitted keys are not in the document');
